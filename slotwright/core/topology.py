@@ -46,6 +46,7 @@ class Topology:
 
     replicas: wanted per shard. shards: number of masters; the default, `default_shards`, uses every instance.
     instances are kept sorted by zone, host and port, so that equal inventories compare equal.
+    settings: the wanted values of the directives that creation hurries (see core/plan.py) and puts back.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Topology:
     replicas: int
     shards: int
     allow_zone_risk: bool = False
+    settings: tuple[tuple[str, str], ...] = ()
     _by_name: dict[str, Instance] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,147 @@
+#!/usr/bin/python
+# Copyright: Slotwright contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Ansible module: make a Redis Cluster what the inventory says."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: redis_cluster
+short_description: Create and converge a zone-aware Redis Cluster
+description:
+  - Brings running Redis nodes to the wanted cluster - membership, config epochs, slots and replicas.
+  - Asks every node for its view, computes a plan, executes it stage by stage, and verifies each stage by asking
+    again. Succeeds only once every node sees every role, all replicas are in sync and the state is ok.
+  - A replica never shares host or zone with its master, and no zone holds a majority of masters.
+  - Whatever an interrupted run left half-made is finished. A second run changes nothing.
+  - Refuses, before anything is changed, nodes that hold keys, belong to another cluster, share a node id, are not
+    in cluster mode or do not answer. A node that is gone from the inventory is reported, never removed.
+version_added: 0.1.0
+extends_documentation_fragment: slotwright_cluster
+attributes:
+  check_mode:
+    description: Returns the very plan that a run would execute, and the layout that it would end with.
+    support: full
+  diff_mode:
+    description: The layout before and after, as text.
+    support: full
+options:
+  phase:
+    description:
+      - V(converge) does the work.
+      - V(preflight) only validates and plans, like check mode, and counts instances that are not started yet as
+        blank nodes to come. It never changes anything.
+    type: str
+    choices: [converge, preflight]
+    default: converge
+  parallel:
+    description: How many steps of one kind go out to the nodes together. V(0) means all of them.
+    type: int
+    default: 0
+author: Slotwright contributors
+"""
+
+EXAMPLES = r"""
+- name: Create a cluster of three shards in three zones
+  redis_cluster:
+    name: cache
+    replicas: 1
+    password: "{{ vault_redis_password }}"
+    instances:
+      - {name: "a1:6379", host: a1, zone: a, address: 192.0.2.11, port: 6379}
+      - {name: "a2:6379", host: a2, zone: a, address: 192.0.2.12, port: 6379}
+      - {name: "b1:6379", host: b1, zone: b, address: 192.0.2.21, port: 6379}
+      - {name: "b2:6379", host: b2, zone: b, address: 192.0.2.22, port: 6379}
+      - {name: "c1:6379", host: c1, zone: c, address: 192.0.2.31, port: 6379}
+      - {name: "c2:6379", host: c2, zone: c, address: 192.0.2.32, port: 6379}
+  delegate_to: localhost
+  run_once: true
+
+- name: Show what would be done, from the inventory
+  redis_cluster: "{{ item }}"
+  loop: "{{ ansible_play_hosts_all | slotwright_clusters(hostvars) }}"
+  loop_control:
+    label: "{{ item.name }}"
+  check_mode: true
+  delegate_to: localhost
+  run_once: true
+"""
+
+RETURN = r"""
+plan:
+  description: The steps, in order. Empty where the cluster is as it should be.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"step": "Replicate", "node": "b1:6379", "text": "b1:6379: replicate a1:6379"}]
+plan_text:
+  description: The same as lines for people.
+  returned: success
+  type: list
+  elements: str
+layout:
+  description: Shards in slot order with master, replicas, zones and hosts, as they are after the plan.
+  returned: success
+  type: list
+  elements: dict
+layout_text:
+  description: The same as lines for people.
+  returned: success
+  type: list
+  elements: str
+survival:
+  description: For every zone what is left when it is lost - masters, quorum, slots, redundancy.
+  returned: success
+  type: list
+  elements: dict
+survival_text:
+  description: The same as a table in lines.
+  returned: success
+  type: list
+  elements: str
+findings:
+  description: What is wrong or worth knowing - code, where, what, remedy, severity. On failure, every reason.
+  returned: always
+  type: list
+  elements: dict
+findings_text:
+  description: The same as lines for people.
+  returned: success
+  type: list
+  elements: str
+spares:
+  description: Instances that no shard may take under the placement rules. They are not joined.
+  returned: success
+  type: list
+  elements: str
+log:
+  description: What was done, with its duration.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib  # noqa: E402
+
+try:
+    from slotwright.manager import converge, request
+    from slotwright.manager.run import run
+except ImportError as error:
+    MISSING: ImportError | None = error
+else:
+    MISSING = None
+
+
+def main() -> None:
+    if MISSING:
+        AnsibleModule({}, bypass_checks=True).fail_json(msg=missing_required_lib("slotwright"), exception=str(MISSING))
+    own = {
+        "phase": {"type": "str", "choices": ["converge", "preflight"], "default": "converge"},
+        "parallel": {"type": "int", "default": 0},
+    }
+    module = AnsibleModule({**request.ARGUMENTS, **own}, supports_check_mode=True)
+    run(module, converge.main)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The options that the cluster modules share."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+requirements:
+  - slotwright (on the controller)
+notes:
+  - Runs on the controller, with the controller's own Python (C(delegate_to=localhost) and
+    C(ansible_python_interpreter={{ ansible_playbook_python }})). The role C(redis_cluster) does that.
+options:
+  name:
+    description: Name of the cluster, for messages.
+    type: str
+    default: redis
+  instances:
+    description: Every redis-server process of the cluster.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name for messages and results, by custom C(host:port).
+        type: str
+        required: true
+      host:
+        description: Inventory host it runs on. A replica never shares it with its master.
+        type: str
+        required: true
+      zone:
+        description: Failure domain (rack, room, availability zone) of the host.
+        type: str
+        required: true
+      address:
+        description: IP address that clients, the other nodes and the controller connect to.
+        type: str
+        required: true
+      port:
+        description: Client port. The bus port is this plus 10000.
+        type: int
+        required: true
+  replicas:
+    description: Wanted replicas of each master.
+    type: int
+    default: 1
+  shards:
+    description:
+      - Wanted number of masters.
+      - The default is as many as O(instances) can fill with a master and O(replicas) replicas each.
+    type: int
+  allow_zone_risk:
+    description:
+      - Take a layout that breaks the zone rules where no other is possible.
+      - The plan and every report then say which zone must not be lost.
+    type: bool
+    default: false
+  strict_versions:
+    description: Refuse server versions that lack known security fixes, instead of warning.
+    type: bool
+    default: false
+  settings:
+    description:
+      - Wanted values of C(cluster-node-timeout) (milliseconds), C(repl-diskless-sync-delay) (seconds) and
+        C(cluster-replica-no-failover).
+      - While a cluster is created and still empty they are shortened, and put back at the end. Only the
+        directives given here are touched; without any, creation takes the servers' own waits.
+    type: dict
+    default: {}
+  username:
+    description: ACL user to log in as. The default is Redis's C(default) user.
+    type: str
+  password:
+    description: Password to log in with.
+    type: str
+  tls_ca:
+    description: PEM file on the controller with the CA of the nodes' certificates. Any O(tls_ca), O(tls_cert) or
+      O(tls_key) switches TLS on.
+    type: path
+  tls_cert:
+    description: PEM file on the controller with the client certificate.
+    type: path
+  tls_key:
+    description: PEM file on the controller with the key of O(tls_cert).
+    type: path
+  reach:
+    description: Connect to the nodes straight (V(direct)), or by way of their hosts' SSH servers (V(ssh)).
+    type: str
+    choices: [direct, ssh]
+    default: direct
+  ssh:
+    description:
+      - With O(reach=ssh), how to log in to each host - a dictionary from inventory host to C(hostname), C(port),
+        C(user), C(key_file), C(password) and C(common_args). What is left out comes from the user's ssh
+        configuration.
+    type: dict
+    default: {}
+  timeout:
+    description: Upper bound of every single wait, in seconds.
+    type: float
+    default: 60
+  connect_timeout:
+    description: Upper bound of connecting to a node, in seconds.
+    type: float
+    default: 5
+"""

@@ -1,0 +1,90 @@
+"""The layout of a view as data and as lines: what --diff compares and what a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from slotwright.core.survival import Survival
+from slotwright.core.topology import Topology
+from slotwright.core.view import ClusterView, Member
+
+
+def layout(topology: Topology, view: ClusterView) -> list[dict[str, object]]:
+    """Shards in slot order: master, its zone, slots, replicas with their zones. Plain data, for JSON."""
+    return [
+        {
+            "slots": str(master.peer.slots),
+            "slot_count": len(master.peer.slots),
+            "master": _node(topology, master),
+            "replicas": [_node(topology, r) for r in _replicas(view, master)],
+        }
+        for master in _masters(view)
+    ]
+
+
+def layout_lines(topology: Topology, view: ClusterView) -> list[str]:
+    """The same for people, then the nodes that have no part in it, and the settings of every node."""
+    lines = []
+    for master in _masters(view):
+        lines.append(f"slots {master.peer.slots} ({len(master.peer.slots)})")
+        lines.append(f"  master   {_label(topology, master)}")
+        lines += [f"  replica  {_label(topology, r)}" for r in _replicas(view, master)]
+    lines += list(_idle(topology, view))
+    for node in view.nodes:
+        if node.settings:
+            lines.append(f"{node.name}: " + ", ".join(f"{k} {v}" for k, v in node.settings))
+    return lines
+
+
+def _idle(topology: Topology, view: ClusterView) -> Iterator[str]:
+    """Nodes without slots that replicate nobody: in the cluster, or still alone."""
+    main = view.components[0] if view.components else frozenset()
+    for member in view.members.values():
+        if not member.peer.slots and not member.peer.master:
+            state = "no part yet" if member.id in main and len(main) > 1 else "alone"
+            yield f"{state}  {_label(topology, member)}"
+
+
+def survival_lines(rows: tuple[Survival, ...], part: str = "zone") -> list[str]:
+    """The survival table: a heading, then a line per zone (or host)."""
+    head = (part, "masters lost", "masters left", "needed", "slots lost", "bare shards", "verdict")
+    body = [
+        (
+            row.lost,
+            str(row.masters_lost),
+            str(row.masters_left),
+            str(row.masters_needed),
+            str(row.slots_lost),
+            str(row.shards_bare),
+            row.verdict,
+        )
+        for row in rows
+    ]
+    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in [head, *body]]
+
+
+def _masters(view: ClusterView) -> list[Member]:
+    return sorted((view.members[i] for i in view.owners), key=lambda m: m.peer.slots.ranges()[0])
+
+
+def _replicas(view: ClusterView, master: Member) -> list[Member]:
+    return sorted(view.replicas_of(master.id), key=lambda m: m.name)
+
+
+def _node(topology: Topology, member: Member) -> dict[str, object]:
+    at = {i.name: i for i in topology.instances}.get(member.name)
+    return {
+        "name": member.name,
+        "id": member.id,
+        "endpoint": member.peer.endpoint,
+        "zone": at.zone if at else "",
+        "host": at.host if at else "",
+        "alive": member.alive,
+    }
+
+
+def _label(topology: Topology, member: Member) -> str:
+    at = {i.name: i for i in topology.instances}.get(member.name)
+    zone = f"zone {at.zone}" if at else "not in the inventory"
+    return f"{member.name}  {zone}" + ("" if member.alive else "  (does not answer)")

@@ -1,0 +1,147 @@
+"""What forbids any change: nodes that cannot be reached, are not who they should be, or are not ours to touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain, combinations
+
+from slotwright.core.slots import Slots
+from slotwright.core.topology import Topology
+from slotwright.core.view import ClusterView, Member, NodeView, Silence
+from slotwright.errors import Finding, Severity
+
+_SILENCE_CODES = {"auth": "wrong-password"}
+
+
+def identity_findings(view: ClusterView) -> tuple[Finding, ...]:
+    """ERRORs of nodes that do not answer, are not in cluster mode, or share one identity."""
+    return tuple(chain(_silent(view), _cluster_mode(view), _clones(view)))
+
+
+def _silent(view: ClusterView) -> Iterator[Finding]:
+    for silence in view.silent:
+        member = view.named_members.get(silence.instance)
+        if member is None or silence.kind == "auth":
+            yield silence_finding(silence)
+
+
+def silence_finding(silence: Silence, severity: Severity = Severity.ERROR) -> Finding:
+    return Finding(
+        _SILENCE_CODES.get(silence.kind, "not-reachable"),
+        f"node {silence.instance} ({silence.endpoint})",
+        silence.detail,
+        silence.remedy,
+        severity,
+    )
+
+
+def _cluster_mode(view: ClusterView) -> Iterator[Finding]:
+    for node in view.nodes:
+        if not node.cluster_enabled:
+            yield Finding(
+                "cluster-mode-off",
+                _at(node),
+                "runs with cluster-enabled no",
+                "restart it with cluster-enabled yes (role redis_node writes that), or correct the address",
+            )
+
+
+def _clones(view: ClusterView) -> Iterator[Finding]:
+    for one, other in combinations((n for n in view.nodes if n.id), 2):
+        if one.run_id and one.run_id == other.run_id:
+            yield Finding(
+                "same-process",
+                f"nodes {one.name} and {other.name}",
+                f"{one.endpoint} and {other.endpoint} lead to one and the same process",
+                "correct redis_node_address of one of them, or remove it from the inventory",
+            )
+        elif one.id == other.id:
+            yield Finding(
+                "cloned-node",
+                f"nodes {one.name} and {other.name}",
+                f"two processes share the node id {one.id}: one's data directory is a copy of the other's",
+                "stop the copy, delete its nodes.conf and start it again, so that it gets an id of its own",
+            )
+
+
+def foreign_findings(topology: Topology, view: ClusterView, *, joining: bool) -> tuple[Finding, ...]:
+    """Members that the inventory does not name.
+
+    With joining (some node is to meet another) they are ERRORs, because one MEET merges two clusters for good;
+    without it nothing is touched and they are WARNINGs.
+    """
+    return tuple(chain.from_iterable(_foreign(topology, view, ids, joining) for ids in view.components))
+
+
+def _foreign(topology: Topology, view: ClusterView, ids: frozenset[str], joining: bool) -> Iterator[Finding]:
+    strangers = [m for m in view.unlisted if m.id in ids]
+    ours = [view.by_id[i] for i in ids if i in view.by_id]
+    if not strangers:
+        return
+    if joining and 2 * len(ours) <= len(topology.instances):
+        for node in sorted(ours, key=lambda n: topology[n.name].sort_key):
+            yield Finding(
+                "foreign-cluster",
+                _at(node),
+                f"is a member of another cluster, with {_named(strangers)} that the inventory does not name",
+                "correct redis_node_address or redis_node_ports; if it is meant to leave that cluster, "
+                "remove it there and reset it (CLUSTER RESET HARD) first",
+            )
+        return
+    for stranger in strangers:
+        yield Finding(
+            "unlisted-member",
+            f"node {stranger.peer.endpoint} (id {stranger.id})",
+            "is a member of the cluster but not in the inventory",
+            "add its host to the inventory; or, if it is to go, shut it down and run CLUSTER FORGET "
+            f"{stranger.id} on every other node within 60 s",
+            Severity.ERROR if joining else Severity.WARNING,
+        )
+
+
+def _named(members: list[Member]) -> str:
+    shown = ", ".join(m.peer.endpoint for m in members[:3])
+    return f"{shown} and {len(members) - 3} more" if len(members) > 3 else shown
+
+
+def data_findings(view: ClusterView, planned: Mapping[str, Slots]) -> tuple[Finding, ...]:
+    """ERRORs of nodes standing alone with keys, or with slots other than the `planned` ones (by node name)."""
+    return tuple(chain.from_iterable(_alone(n, planned.get(n.name, Slots())) for n in view.nodes if n.isolated))
+
+
+def _alone(node: NodeView, planned: Slots) -> Iterator[Finding]:
+    if node.keys:
+        yield Finding(
+            "not-empty",
+            _at(node),
+            f"holds {node.keys} keys but is not a member of the cluster: joining could lose them",
+            "correct the address; or move the data away, then FLUSHALL and CLUSTER RESET HARD on that node",
+        )
+    elif not node.myself.slots <= planned:
+        yield Finding(
+            "owns-slots",
+            _at(node),
+            f"owns the slots {node.myself.slots} on its own, which the plan does not give it",
+            "correct the address; or, if nothing needs it as it is, CLUSTER RESET HARD on that node",
+        )
+
+
+def conflict_findings(view: ClusterView) -> tuple[Finding, ...]:
+    """ERRORs of slots that two nodes claim, be it within one cluster or in two half-made ones."""
+    found = []
+    for (one, ours), (other, theirs) in combinations(view.owners.items(), 2):
+        if both := ours & theirs:
+            found.append(
+                Finding(
+                    "slot-conflict",
+                    f"nodes {view.name_of(one)} and {view.name_of(other)}",
+                    f"both claim the slots {both}",
+                    "find out which of them holds the keys of these slots (CLUSTER COUNTKEYSINSLOT); "
+                    "CLUSTER DELSLOTS on the other, if it holds none",
+                )
+            )
+    return tuple(found)
+
+
+def _at(node: NodeView) -> str:
+    return f"node {node.name} ({node.endpoint})"

@@ -1,0 +1,104 @@
+"""What is known of server versions, kept as data: fixed releases and snapshot formats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from slotwright.core.view import NodeView
+from slotwright.errors import Finding, Severity
+
+# Lowest release of each Redis series with the security fixes of August 2026 (upstream's release notes).
+FLOORS = {
+    (6, 2): (6, 2, 24),
+    (7, 2): (7, 2, 16),
+    (7, 4): (7, 4, 11),
+    (8, 2): (8, 2, 9),
+    (8, 4): (8, 4, 6),
+    (8, 6): (8, 6, 6),
+    (8, 8): (8, 8, 2),
+    (8, 10): (8, 10, 1),
+}
+# Series that upstream no longer mends: only a distribution's backports do.
+ENDED = frozenset({(7, 0), (8, 0)})
+# RDB format written by each series; a server loads its own and lower ones (redis/src/rdb.h, valkey/src/rdb.h).
+RDB_FORMATS = {
+    ("redis", (6, 2)): 9,
+    ("redis", (7, 0)): 10,
+    ("redis", (7, 2)): 11,
+    ("redis", (7, 4)): 12,
+    ("redis", (8, 0)): 12,
+    ("valkey", (7, 2)): 11,
+    ("valkey", (8, 0)): 11,
+    ("valkey", (8, 1)): 11,
+}
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """ "7.0.15" → (7, 0, 15); text after the numbers is dropped."""
+    return tuple(int(n) for n in re.findall(r"\d+", version)[:3])
+
+
+def series(version: str) -> tuple[int, int]:
+    major, minor, *_ = (*numbers(version), 0, 0)
+    return major, minor
+
+
+def rdb_format(node: NodeView) -> int | None:
+    """RDB format the node writes, or None where the table does not have its series."""
+    return RDB_FORMATS.get((node.flavor, series(node.version)))
+
+
+def version_findings(nodes: Iterable[NodeView], *, strict: bool) -> tuple[Finding, ...]:
+    """Versions below their floor or out of support (ERROR when strict, else WARNING), and a mix of versions."""
+    by_version: dict[tuple[str, str], list[str]] = {}
+    for node in nodes:
+        by_version.setdefault((node.flavor, node.version), []).append(node.name)
+    severity = Severity.ERROR if strict else Severity.WARNING
+    found = []
+    for (flavor, version), names in sorted(by_version.items()):
+        if reason := _below_floor(flavor, version):
+            found.append(
+                Finding(
+                    "version-floor",
+                    _nodes(names),
+                    f"{flavor} {version} {reason[0]}",
+                    f"{reason[1]}, or set redis_cluster_strict_versions to false to go on with a warning"
+                    if strict
+                    else reason[1],
+                    severity,
+                )
+            )
+    return tuple(found)
+
+
+def mixed_versions(nodes: Iterable[NodeView]) -> tuple[Finding, ...]:
+    """One WARNING where the nodes do not all run one version."""
+    by_version: dict[str, list[str]] = {}
+    for node in nodes:
+        if node.version:
+            by_version.setdefault(f"{node.flavor} {node.version}", []).append(node.name)
+    if len(by_version) < 2:
+        return ()
+    counts = "; ".join(f"{v} on {_nodes(names)}" for v, names in sorted(by_version.items()))
+    return (
+        Finding("mixed-versions", "", f"the nodes run different versions: {counts}", "bring all to one version",
+                Severity.WARNING),
+    )  # fmt: skip
+
+
+def _below_floor(flavor: str, version: str) -> tuple[str, str] | None:
+    if flavor != "redis":
+        return None
+    if series(version) in ENDED:
+        return "gets no more fixes upstream", "take a supported series, or a distribution that backports fixes"
+    floor = FLOORS.get(series(version))
+    if floor is None or numbers(version) >= floor:
+        return None
+    lowest = ".".join(map(str, floor))
+    return f"lacks security fixes that {lowest} has", f"upgrade to {lowest} or later"
+
+
+def _nodes(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"nodes {shown} and {len(names) - 3} more" if len(names) > 3 else f"node{'s'[: len(names) > 1]} {shown}"

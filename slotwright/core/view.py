@@ -1,0 +1,222 @@
+"""What the nodes said: each node's own view is kept, so that disagreement, open slots, ghosts and clones are data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from slotwright.core.slots import ALL_SLOTS, Slots
+
+GHOST_FLAGS = frozenset({"handshake", "noaddr"})
+FAIL_FLAGS = frozenset({"fail", "fail?"})
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One line of CLUSTER NODES: a member as some node sees it. `master` is an id, empty for a master.
+
+    importing and migrating hold (slot, id of the other end); only a node's own line has them.
+    """
+
+    id: str
+    address: str
+    port: int
+    flags: frozenset[str]
+    master: str
+    config_epoch: int
+    connected: bool
+    slots: Slots
+    importing: tuple[tuple[int, str], ...] = ()
+    migrating: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.address}:{self.port}"
+
+    @property
+    def is_master(self) -> bool:
+        return "master" in self.flags
+
+    @property
+    def is_ghost(self) -> bool:
+        """Not (or no longer) a real member: a handshake under way or a node whose address was lost."""
+        return bool(self.flags & GHOST_FLAGS)
+
+    @property
+    def failing(self) -> bool:
+        return bool(self.flags & FAIL_FLAGS)
+
+
+@dataclass(frozen=True)
+class Replication:
+    """What INFO replication says. offset: bytes of the replication stream."""
+
+    role: str = "master"
+    link_up: bool = False
+    syncing: bool = False
+    offset: int = 0
+    online_replicas: int = 0
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """What one node said of itself (all fields) and of the others (`peers`, itself included)."""
+
+    name: str
+    endpoint: str
+    id: str
+    run_id: str
+    version: str
+    flavor: str
+    cluster_enabled: bool
+    state: str
+    current_epoch: int
+    peers: tuple[Peer, ...]
+    keys: int
+    replication: Replication = Replication()
+    loading: bool = False
+    persistence_ok: bool = True
+    used_memory: int = 0
+    maxmemory: int = 0
+    settings: tuple[tuple[str, str], ...] = ()
+    links_out: frozenset[str] | None = None
+    links_in: frozenset[str] | None = None
+    stray_keys: int | None = None
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Peer]:
+        return {p.id: p for p in self.peers}
+
+    @property
+    def myself(self) -> Peer:
+        return self.by_id[self.id]
+
+    @property
+    def known_ids(self) -> frozenset[str]:
+        """Ids of all members this node knows, itself included; ghosts are not members."""
+        return frozenset(p.id for p in self.peers if not p.is_ghost)
+
+    @property
+    def isolated(self) -> bool:
+        return len(self.known_ids) <= 1
+
+    def setting(self, directive: str) -> str | None:
+        return dict(self.settings).get(directive)
+
+
+@dataclass(frozen=True)
+class Silence:
+    """An instance that did not answer, why, and what to do about it.
+
+    kind: refused, timeout, auth, tls, ssh, no-route, protocol or closed.
+    """
+
+    instance: str
+    endpoint: str
+    kind: str
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of the cluster in its own words, or, if it is silent, in those of the nodes that know it.
+
+    name is the instance's name, or "<id>@<address>" for a member that the inventory does not have.
+    """
+
+    name: str
+    peer: Peer
+    node: NodeView | None
+
+    @property
+    def id(self) -> str:
+        return self.peer.id
+
+    @property
+    def alive(self) -> bool:
+        return self.node is not None
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """All answers, in the inventory's order, and the instances that were silent."""
+
+    nodes: tuple[NodeView, ...]
+    silent: tuple[Silence, ...] = ()
+
+    @cached_property
+    def by_name(self) -> Mapping[str, NodeView]:
+        return {n.name: n for n in self.nodes}
+
+    @cached_property
+    def by_id(self) -> Mapping[str, NodeView]:
+        return {n.id: n for n in self.nodes}
+
+    @cached_property
+    def members(self) -> Mapping[str, Member]:
+        """Every id that any node knows or has (ghosts left out), to the member it stands for."""
+        found: dict[str, Member] = {n.id: Member(n.name, n.myself, n) for n in self.nodes if n.peers}
+        silent = {s.endpoint: s.instance for s in self.silent}
+        for peer in (p for n in self.nodes for p in n.peers if not p.is_ghost and p.id not in found):
+            name = silent.get(peer.endpoint, f"{peer.id[:8]}@{peer.endpoint}")
+            found[peer.id] = Member(name, peer, None)
+        return found
+
+    @cached_property
+    def named_members(self) -> Mapping[str, Member]:
+        return {m.name: m for m in self.members.values()}
+
+    @cached_property
+    def unlisted(self) -> tuple[Member, ...]:
+        """Members that the inventory does not name: neither answering nor at a silent instance's address."""
+        listed = {n.name for n in self.nodes} | {s.instance for s in self.silent}
+        return tuple(m for m in self.members.values() if m.name not in listed)
+
+    @cached_property
+    def components(self) -> tuple[frozenset[str], ...]:
+        """Groups of ids that know each other, directly or through others; the one with most slots first."""
+        group: dict[str, set[str]] = {}
+        for node in self.nodes:
+            merged = set(node.known_ids) | {node.id}
+            for known in tuple(merged):
+                merged |= group.get(known, set())
+            for known in merged:
+                group[known] = merged
+        order = {n.id: i for i, n in enumerate(self.nodes)}
+        unique = {id(g): frozenset(g) for g in group.values()}.values()
+
+        def rank(ids: frozenset[str]) -> tuple[int, int, int]:
+            slots = sum(len(self.members[i].peer.slots) for i in ids if i in self.members)
+            return (-slots, -len(ids), min(order.get(i, len(order)) for i in ids))
+
+        return tuple(sorted(unique, key=rank))
+
+    @cached_property
+    def owners(self) -> Mapping[str, Slots]:
+        """Slots by member id, as each living member claims them for itself (silent ones: as others see them)."""
+        return {m.id: m.peer.slots for m in self.members.values() if m.peer.slots}
+
+    @cached_property
+    def unowned(self) -> Slots:
+        return ALL_SLOTS - union(self.owners.values())
+
+    def replicas_of(self, master_id: str) -> tuple[Member, ...]:
+        return tuple(m for m in self.members.values() if m.peer.master == master_id)
+
+    def with_strays(self, counted: Mapping[str, int]) -> ClusterView:
+        """The same view with the counts of keys in slots of others, by node name."""
+        nodes = tuple(replace(n, stray_keys=counted.get(n.name, n.stray_keys)) for n in self.nodes)
+        return ClusterView(nodes, self.silent)
+
+    def name_of(self, node_id: str) -> str:
+        member = self.members.get(node_id)
+        return member.name if member else node_id[:8]
+
+
+def union(many: Iterable[Slots]) -> Slots:
+    total = Slots()
+    for slots in many:
+        total |= slots
+    return total

@@ -1,0 +1,180 @@
+"""Doing a plan: stage by stage, each stage verified against its simulation before the next begins.
+
+A stage is a run of steps that need no barrier between them: what a node does alone, or what joins nodes. Each step
+goes out as soon as nothing stands in its way, to all nodes at once; then the nodes are asked until every one of them
+shows what the simulation of the stage foretold. A plan that is cut off is resumed by planning again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import singledispatch
+from itertools import chain, groupby
+
+from redis.exceptions import ResponseError
+
+from slotwright.core.invariants import violations
+from slotwright.core.plan import Plan
+from slotwright.core.simulate import lacking, simulate
+from slotwright.core.steps import AssignSlots, Configure, Meet, Replicate, SetEpoch, Step, obstacle
+from slotwright.core.topology import Topology
+from slotwright.core.versions import numbers
+from slotwright.core.view import ClusterView
+from slotwright.errors import SlotwrightError
+from slotwright.link.connect import LinkDown, Links
+from slotwright.link.observe import observe, wait_until
+
+Report = Callable[[str], None]
+Command = tuple[str | int, ...]
+
+
+def apply(
+    topology: Topology,
+    view: ClusterView,
+    plan: Plan,
+    links: Links,
+    *,
+    timeout: float,
+    report: Report,
+    parallel: int = 0,
+) -> ClusterView:
+    """Do the plan's steps on the nodes; the view once all of them are done and verified.
+
+    timeout (seconds) bounds each wait. parallel: how many steps go out together, 0 for a whole stage.
+    Raises SlotwrightError: a step that met an obstacle, a command that was refused, a wait that ran out. Settings
+    that the plan changed for the time of a creation are put back before the error goes on.
+    """
+    run = _Run(topology, links, timeout, report)
+    foretold = simulate(view, plan.steps)
+    try:
+        for steps in _stages(plan.steps, parallel):
+            view = run.stage(view, steps)
+    except BaseException as error:
+        for trouble in run.put_back(plan):
+            error.add_note(trouble)
+        raise
+    return run.verified(foretold)
+
+
+def _stages(steps: Sequence[Step], parallel: int) -> Iterator[tuple[Step, ...]]:
+    """No node may meet another before every node has its config epoch: Redis refuses to set one later."""
+    for _, group in groupby(steps, lambda step: isinstance(step, Meet | Replicate)):
+        stage = tuple(group)
+        size = parallel or len(stage)
+        yield from (stage[i : i + size] for i in range(0, len(stage), size))
+
+
+class _Run:
+    def __init__(self, topology: Topology, links: Links, timeout: float, report: Report) -> None:
+        self.topology, self.links, self.timeout, self.report = topology, links, timeout, report
+
+    def look(self) -> ClusterView:
+        return observe(self.topology, self.links)
+
+    def stage(self, view: ClusterView, steps: tuple[Step, ...]) -> ClusterView:
+        """Send each step of one stage when its turn comes, and wait until every node shows the effect of all."""
+        begun = time.monotonic()
+        expected = simulate(view, steps)
+        waiting = list(steps)
+
+        def look() -> ClusterView:
+            seen = self.look()
+            ready = [step for step in waiting if obstacle(step, seen) is None]
+            if not ready:
+                return seen
+            self._send(ready, seen)
+            waiting[:] = [step for step in waiting if step not in ready]
+            return self.look()
+
+        def lacks(seen: ClusterView) -> Sequence[str]:
+            held = [f"«{step.describe()}» cannot be done yet: {obstacle(step, seen)}" for step in waiting]
+            return held or lacking(seen, expected)
+
+        done = wait_until(lacks, look, seconds=self.timeout, purpose=f"the effect of: {_title(steps)}")
+        self.report(f"{_title(steps)}: done in {time.monotonic() - begun:.2f} s")
+        return done
+
+    def verified(self, foretold: ClusterView) -> ClusterView:
+        """Wait until nothing is wrong with the cluster that the plan did not foretell."""
+        known = {(f.code, f.where) for f in violations(self.topology, foretold)}
+
+        def wrong(seen: ClusterView) -> list[str]:
+            return [str(f) for f in violations(self.topology, seen) if (f.code, f.where) not in known]
+
+        return wait_until(wrong, self.look, seconds=self.timeout, purpose="a healthy cluster after the last step")
+
+    def put_back(self, plan: Plan) -> list[str]:
+        """Give the nodes the settings they are to end with, as far as they can be reached; what went wrong."""
+        last = list(_stages(plan.steps, 0))[-1:]
+        steps = [step for step in chain(*last) if isinstance(step, Configure)]
+        self.links.open()
+        answers = self.links.ask({step.node: _configure(step) for step in steps})
+        return [
+            f"node {name}: settings could not be put back ({answer}); the next run does it"
+            for name, answer in answers.items()
+            if isinstance(answer, LinkDown) or any(isinstance(reply, ResponseError) for reply in answer)
+        ]
+
+    def _send(self, steps: Sequence[Step], view: ClusterView) -> None:
+        commands: dict[str, list[Command]] = {}
+        for step in steps:
+            commands.setdefault(step.node, []).extend(_commands(step, view))
+        for name, answer in self.links.ask(commands).items():
+            if isinstance(answer, LinkDown):
+                raise answer
+            for command, reply in zip(commands[name], answer, strict=True):
+                if isinstance(reply, ResponseError):
+                    shown = " ".join(map(str, command[:4]))
+                    raise SlotwrightError(
+                        f"{shown} was answered with: {reply}",
+                        where=f"node {name}",
+                        remedy="mend that, then run again",
+                        code="command-refused",
+                    )
+
+
+def _title(steps: Sequence[Step]) -> str:
+    if len(steps) == 1:
+        return steps[0].describe()
+    counts = Counter(type(step).__name__ for step in steps)
+    return ", ".join(f"{count} × {kind}" for kind, count in counts.items())
+
+
+@singledispatch
+def _commands(step: Step, view: ClusterView) -> list[Command]:
+    raise NotImplementedError(type(step).__name__)
+
+
+@_commands.register
+def _(step: Configure, view: ClusterView) -> list[Command]:
+    return _configure(step)
+
+
+def _configure(step: Configure) -> list[Command]:
+    # One directive a command: before Redis 7.0 CONFIG SET takes no more.
+    return [("CONFIG", "SET", directive, value) for directive, value in step.settings]
+
+
+@_commands.register
+def _(step: SetEpoch, view: ClusterView) -> list[Command]:
+    return [("CLUSTER", "SET-CONFIG-EPOCH", step.epoch)]
+
+
+@_commands.register
+def _(step: AssignSlots, view: ClusterView) -> list[Command]:
+    if numbers(view.by_name[step.node].version) >= (7,):
+        return [("CLUSTER", "ADDSLOTSRANGE", *chain(*step.slots.ranges()))]
+    return [("CLUSTER", "ADDSLOTS", *step.slots)]
+
+
+@_commands.register
+def _(step: Meet, view: ClusterView) -> list[Command]:
+    endpoints = (view.by_name[peer].endpoint.rpartition(":") for peer in step.peers)
+    return [("CLUSTER", "MEET", address, port) for address, _, port in endpoints]
+
+
+@_commands.register
+def _(step: Replicate, view: ClusterView) -> list[Command]:
+    return [("CLUSTER", "REPLICATE", view.by_name[step.master].id)]

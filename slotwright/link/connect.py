@@ -1,0 +1,457 @@
+"""Links to the Redis nodes of one cluster: over TCP, over TLS, or (slotwright.link.ssh) through SSH."""
+
+# redis-py leaves most of its methods without annotations.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, Protocol
+
+from redis._parsers import _RESP2Parser
+from redis.connection import Connection, PythonRespSerializer
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from slotwright.core.topology import Instance
+from slotwright.errors import Finding, SlotwrightError
+
+CLIENT_NAME = "slotwright"
+CONNECT_THREADS = 64
+# What may be written to a node before its replies are read: a server that limits a client's output buffer
+# (client-output-buffer-limit, maxmemory-clients) would cut a longer pipeline off.
+WINDOW_COMMANDS = 1000
+WINDOW_BYTES = 64 * 1024
+# Seconds that a node still gets in `Links.ask` once another node has used up the common time.
+GRACE = 0.2
+
+Command = Sequence[Any]
+Kind = Literal["refused", "timeout", "auth", "tls", "ssh", "no-route", "protocol", "closed"]
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Paths of PEM files on the controller. ca None means the system's CAs; nodes are addressed by IP, so names are
+    checked only on demand."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    check_hostname: bool = False
+
+    def context(self) -> ssl.SSLContext:
+        """Raises SlotwrightError where a file cannot be used."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            context.check_hostname = self.check_hostname
+            if self.cert:
+                # An empty password keeps OpenSSL from asking on the terminal for that of an encrypted key.
+                context.load_cert_chain(self.cert, self.key, password="")
+        except OSError as error:
+            raise SlotwrightError(
+                f"the TLS files (ca {self.ca}, cert {self.cert}, key {self.key}) cannot be used: {error}",
+                where="redis_cluster_tls_ca, redis_cluster_tls_cert, redis_cluster_tls_key",
+                remedy="name readable PEM files on the controller, the key without a passphrase and belonging to cert",
+                code="tls-files",
+            ) from error
+        return context
+
+
+@dataclass(frozen=True)
+class SshTarget:
+    """How Ansible logs in to a host. None means: what the user's ssh configuration says.
+
+    common_args: further arguments of the ssh command, as in ansible_ssh_common_args.
+    """
+
+    hostname: str
+    port: int | None = None
+    user: str | None = None
+    key_file: str | None = None
+    password: str | None = field(default=None, repr=False)
+    common_args: str = ""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach and log in to the nodes. Times in seconds; ssh maps inventory host to target, None is direct."""
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: Tls | None = None
+    connect_timeout: float = 5.0
+    command_timeout: float = 10.0
+    ssh: Mapping[str, SshTarget] | None = None
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Why an instance did not answer."""
+
+    instance: str
+    kind: Kind
+    detail: str
+    remedy: str = ""
+
+    @property
+    def finding(self) -> Finding:
+        return Finding(f"node-{self.kind}", f"node {self.instance}", self.detail, self.remedy)
+
+
+class LinkDown(SlotwrightError):  # noqa: N818 (a state, as the operator sees it)
+    """An instance does not answer, or no longer. Its link stays down until it is opened again."""
+
+    def __init__(self, silence: Silence) -> None:
+        super().__init__(
+            silence.detail, where=f"node {silence.instance}", remedy=silence.remedy, code=f"node-{silence.kind}"
+        )
+        self.silence = silence
+
+
+class Unreached(RedisConnectionError):  # noqa: N818
+    """Raised where a stream cannot be opened, in redis-py's family so that its own clients understand it."""
+
+    def __init__(self, kind: Kind, detail: str, remedy: str) -> None:
+        super().__init__(f"{detail}. {remedy}")
+        self.kind, self.detail, self.remedy = kind, detail, remedy
+
+
+class Stream(Protocol):
+    """The part of a socket that redis-py uses."""
+
+    def sendall(self, data: Any, /) -> Any: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def settimeout(self, seconds: float | None, /) -> None: ...
+    def shutdown(self, how: int, /) -> None: ...
+    def close(self) -> None: ...
+
+
+Dial = Callable[[str, int], Stream]
+
+
+_START = "start the instance, or correct its address and port"
+_CAUSES: tuple[tuple[type[OSError], Kind, str, str], ...] = (
+    (
+        ssl.SSLError,
+        "tls",
+        "{0} failed: {1}",
+        "check redis_node_tls, the CA, and that the client certificate is signed by a CA that the node trusts",
+    ),
+    (
+        TimeoutError,
+        "timeout",
+        "{0} did not answer in time",
+        "look whether the process hangs, a firewall drops packets, or (with TLS) the port is one without TLS",
+    ),
+    (ConnectionRefusedError, "refused", "nothing listens on {0}", _START),
+    (ConnectionError, "closed", "{0} closed the connection", "look at its log, and whether it expects TLS"),
+    (OSError, "no-route", "there is no way to {0}: {1}", "correct redis_node_address, or the routing"),
+)
+
+
+def explain(error: OSError, endpoint: str) -> Unreached:
+    """Say in our words why endpoint is not reached, or no longer."""
+    kind, what, remedy = next((k, w, r) for cause, k, w, r in _CAUSES if isinstance(error, cause))
+    return Unreached(kind, what.format(endpoint, error), remedy)
+
+
+def direct(context: ssl.SSLContext | None, timeout: float) -> Dial:
+    """Opens TCP connections, with TLS where a context is given. Raises Unreached."""
+
+    def dial(address: str, port: int) -> Stream:
+        endpoint = f"{address}:{port}"
+        try:
+            plain = socket.create_connection((address, port), timeout)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        except OSError as error:
+            raise explain(error, endpoint) from error
+        try:
+            return context.wrap_socket(plain, server_hostname=address) if context else plain
+        except OSError as error:
+            raise explain(error, f"the TLS of {endpoint}") from error
+
+    return dial
+
+
+class PlainErrors(_RESP2Parser):
+    """Leaves every error reply a ResponseError with the server's own text.
+
+    redis-py turns LOADING, NOAUTH and others into connection errors and would end the connection.
+    """
+
+    EXCEPTION_CLASSES: Any = {}  # noqa: RUF012 (redis-py's own attribute)
+
+
+class NodeConnection(Connection):
+    """redis-py's connection over a stream that `dial` opens. Never uses hiredis, which needs a real socket."""
+
+    _stream: Stream
+
+    def __init__(self, *, dial: Dial, **options: Any) -> None:
+        self._dial = dial
+        super().__init__(**options)
+
+    def _connect(self) -> Stream:
+        self._stream = self._dial(self.host, self.port)
+        self._stream.settimeout(self.socket_timeout)
+        return self._stream
+
+    def _construct_command_packer(self, packer: Any) -> Any:
+        return PythonRespSerializer(self._buffer_cutoff, self.encoder.encode)
+
+    @property
+    def connected(self) -> bool:
+        return self._sock is not None
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Bound each following read and write."""
+        self._stream.settimeout(seconds)
+
+
+class Link:
+    """One instance on one connection (RESP2), connected on first use.
+
+    Replies are str, with surrogateescape, so that binary keys come back unchanged when sent again.
+    Once down, a link stays down until `open`: nothing is sent twice, and no restarted node is mistaken for the old.
+    """
+
+    def __init__(self, instance: Instance, access: Access, dial: Dial) -> None:
+        self.instance = instance
+        self.dial = dial
+        self._access = access
+        self._silence: Silence | None = None
+        self._replies: deque[Any] = deque()
+        self._unread = self._unread_bytes = 0
+        self._connection = NodeConnection(
+            dial=dial,
+            host=instance.address,
+            port=instance.port,
+            protocol=2,
+            parser_class=PlainErrors,
+            decode_responses=True,
+            encoding_errors="surrogateescape",
+            socket_timeout=access.connect_timeout,
+            redis_connect_func=self._greet,
+        )
+
+    @property
+    def up(self) -> bool:
+        return self._connection.connected
+
+    def open(self) -> Silence | None:
+        """Connect anew and log in; returns why not, where that fails."""
+        self.close()
+        try:
+            self._ready()
+        except LinkDown as down:
+            return down.silence
+        return None
+
+    def close(self) -> None:
+        self._connection.disconnect()
+        self._silence = None
+
+    def call(self, *args: Any, timeout: float | None = None) -> Any:
+        """One command, one reply. Raises ResponseError or LinkDown; timeout (seconds) replaces command_timeout."""
+        self.send([args])
+        reply = self.receive(1, timeout)[0]
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Write all commands. Replies are read only where the window is full, and kept. Raises LinkDown."""
+        for _ in self.feed(commands):
+            self.drain()
+
+    def receive(self, count: int, timeout: float | None = None) -> list[Any]:
+        """The next count replies, ResponseErrors among them as values. Raises LinkDown."""
+        self._read(count - len(self._replies), timeout or self._access.command_timeout)
+        return [self._replies.popleft() for _ in range(count)]
+
+    def feed(self, commands: Sequence[Command]) -> Iterator[bool]:
+        """Write a window of commands at a time; yields True where replies must be drained before more is."""
+        self._ready()
+        window: list[bytes] = []
+        for command in commands:
+            packed = b"".join(self._connection.pack_command(*command))
+            full = self._unread >= WINDOW_COMMANDS or self._unread_bytes + len(packed) > WINDOW_BYTES
+            if self._unread and full:
+                self._write(window)
+                window = []
+                yield True
+            window.append(packed)
+            self._unread += 1
+            self._unread_bytes += len(packed)
+        self._write(window)
+
+    def drain(self, deadline: float | None = None) -> None:
+        """Read and keep every reply that is due, until deadline (time.monotonic) or for command_timeout."""
+        rest = self._access.command_timeout if deadline is None else max(GRACE, deadline - time.monotonic())
+        self._read(self._unread, rest)
+
+    def _write(self, window: list[bytes]) -> None:
+        self._ready()
+        with self._watched():
+            self._connection.wait_at_most(self._access.command_timeout)
+            self._connection.send_packed_command(window, check_health=False)
+
+    def _read(self, count: int, seconds: float) -> None:
+        if count > self._unread:
+            raise ValueError(f"{self.instance.name}: {count} replies wanted, {self._unread} are due")
+        self._ready()
+        with self._watched():
+            self._connection.wait_at_most(seconds)
+            for _ in range(count):
+                try:
+                    self._replies.append(self._connection.read_response())
+                except ResponseError as error:
+                    self._replies.append(error)
+                self._unread -= 1
+        if not self._unread:
+            self._unread_bytes = 0
+
+    def _ready(self) -> None:
+        if self._silence:
+            raise LinkDown(self._silence)
+        if not self.up:
+            self._replies.clear()
+            self._unread = self._unread_bytes = 0
+            with self._watched():
+                self._connection.connect()
+
+    def _greet(self, connection: NodeConnection) -> None:
+        """Log in and leave our name. Own code because redis-py's insists on the name and sends CLIENT SETINFO."""
+        connection._parser.on_connect(connection)
+        login = (self._access.username, self._access.password)
+        greeting: list[tuple[str, ...]] = [("CLIENT", "SETNAME", CLIENT_NAME)]
+        if any(part is not None for part in login):
+            greeting.insert(0, ("AUTH", *([login[0]] if login[0] else []), login[1] or ""))
+        for command in greeting:
+            connection.send_command(*command, check_health=False)
+            try:
+                connection.read_response()
+            except ResponseError as error:
+                self._judge(command[0], str(error))
+
+    def _judge(self, command: str, answer: str) -> None:
+        """A node that refuses to do more than take our name is still a node that answers."""
+        endpoint = self.instance.endpoint
+        if answer.startswith(("DENIED", "ERR max number of clients")):
+            raise Unreached("refused", f"{endpoint} turns clients away: {answer}", "change that in its configuration")
+        if command == "AUTH" or answer.startswith("NOAUTH"):
+            user = self._access.username or "default"
+            remedy = "correct redis_cluster_username and redis_cluster_password, or the node's ACL"
+            raise Unreached("auth", f"{endpoint} does not let user {user} in: {answer}", remedy)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisConnectionError, RedisTimeoutError, InvalidResponse) as error:
+            self._connection.disconnect()
+            why = error if isinstance(error, Unreached) else self._reason(error)
+            self._silence = Silence(self.instance.name, why.kind, why.detail, why.remedy)
+            raise LinkDown(self._silence) from error
+
+    def _reason(self, error: Exception) -> Unreached:
+        endpoint = self.instance.endpoint
+        if isinstance(error, RedisTimeoutError):
+            return explain(TimeoutError(), endpoint)
+        if isinstance(error, InvalidResponse):
+            return Unreached("protocol", f"what listens on {endpoint} is not Redis: {error}", _START)
+        cause = error.__context__
+        return explain(cause if isinstance(cause, OSError) else ConnectionError(), endpoint)
+
+
+class Links(AbstractContextManager["Links"]):
+    """All instances of a cluster. Raises SlotwrightError on TLS files that cannot be used."""
+
+    def __init__(self, instances: Sequence[Instance], access: Access) -> None:
+        self._access = access
+        self._closing = ExitStack()
+        context = access.tls.context() if access.tls else None
+        hosts = {instance.host for instance in instances}
+        if access.ssh is None:
+            dials = dict.fromkeys(hosts, direct(context, access.connect_timeout))
+        else:
+            from slotwright.link.ssh import Gateways  # paramiko is slow to import, and only needed here
+
+            gateways = Gateways(access.ssh, context, access.connect_timeout)
+            self._closing.callback(gateways.close)
+            dials = {host: gateways.dial(host) for host in hosts}
+        self._links = {i.name: Link(i, access, dials[i.host]) for i in instances}
+
+    def __getitem__(self, name: str) -> Link:
+        return self._links[name]
+
+    @property
+    def up(self) -> tuple[str, ...]:
+        """Names of the instances that are connected, in the order given."""
+        return tuple(name for name, link in self._links.items() if link.up)
+
+    def open(self) -> Mapping[str, Silence]:
+        """Connect to every instance that is not up, many at a time; returns those that do not answer."""
+        names = [name for name, link in self._links.items() if not link.up]
+        with ThreadPoolExecutor(min(CONNECT_THREADS, len(names) or 1)) as pool:
+            results = pool.map(self.reopen, names)
+        return {name: silence for name, silence in zip(names, results, strict=True) if silence}
+
+    def reopen(self, name: str) -> Silence | None:
+        """Connect anew, as after a restart of the instance; returns why not, where that fails."""
+        return self._links[name].open()
+
+    def ask(self, commands: Mapping[str, Sequence[Command]]) -> dict[str, list[Any] | LinkDown]:
+        """Put each instance its commands, to all of them at once, and gather the replies.
+
+        ResponseErrors are among the replies as values. A window of commands costs one round trip for the whole
+        cluster, and however many instances hang, about one command_timeout.
+        """
+        down: dict[str, LinkDown] = {}
+
+        def attempt(name: str, act: Callable[[], Any]) -> Any:
+            try:
+                return act()
+            except LinkDown as error:
+                down[name] = error
+                return None
+
+        feeds = {name: self[name].feed(batch) for name, batch in commands.items()}
+        while feeds:
+            feeds = {name: feed for name, feed in feeds.items() if attempt(name, partial(next, feed, False))}
+            deadline = time.monotonic() + self._access.command_timeout
+            for name in commands:
+                if name not in down:
+                    attempt(name, partial(self[name].drain, deadline))
+        return {name: down.get(name) or self[name].receive(len(batch)) for name, batch in commands.items()}
+
+    def connection_class(self) -> type[Connection]:
+        """For redis.Redis and redis.RedisCluster (connection_class=…): reaches these instances as these links do."""
+        dials = {link.instance.endpoint: link.dial for link in self._links.values()}
+
+        class Reached(NodeConnection):
+            def __init__(self, **options: Any) -> None:
+                endpoint = f"{options['host']}:{options['port']}"
+                if endpoint not in dials:
+                    raise Unreached("no-route", f"no instance of the inventory is {endpoint}", "name it there")
+                super().__init__(dial=dials[endpoint], **options)
+
+        return Reached
+
+    def close(self) -> None:
+        for link in self._links.values():
+            link.close()
+        self._closing.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,135 @@
+"""Asking every node for its view, all of them at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from slotwright.core.parse import count_keys, flavor_and_version, parse_info, parse_links, parse_nodes, replication
+from slotwright.core.slots import ALL_SLOTS
+from slotwright.core.topology import Instance, Topology
+from slotwright.core.view import ClusterView, NodeView, Silence
+from slotwright.errors import SlotwrightError
+from slotwright.link.connect import LinkDown, Links
+
+# Seconds between two looks: as long as a look takes, so that the nodes do something else half of the time.
+POLL_LEAST, POLL_MOST = 0.01, 0.1
+
+
+def observe(topology: Topology, links: Links, *, thorough: bool = False) -> ClusterView:
+    """What every instance says now. thorough also asks for the bus links and for keys in slots of other nodes.
+
+    Nodes that do not answer are in `silent`; nothing is raised for them.
+    """
+    directives = [name for name, _ in topology.settings]
+    questions: list[tuple[str, ...]] = [("INFO",), ("CLUSTER", "NODES"), ("CLUSTER", "INFO")]
+    questions += [("CONFIG", "GET", directive) for directive in directives]
+    if thorough:
+        questions.append(("CLUSTER", "LINKS"))
+    links.open()
+    answers = links.ask({i.name: questions for i in topology.instances})
+    nodes, silent = [], []
+    for instance in topology.instances:
+        answer = answers[instance.name]
+        if isinstance(answer, LinkDown):
+            why = answer.silence
+            silent.append(Silence(instance.name, instance.endpoint, why.kind, why.detail, why.remedy))
+        else:
+            nodes.append(_node(instance, answer, directives))
+    view = ClusterView(tuple(nodes), tuple(silent))
+    return _count_strays(view, links) if thorough else view
+
+
+def _node(instance: Instance, answer: Sequence[Any], directives: Sequence[str]) -> NodeView:
+    info_reply, nodes_reply, cluster_reply, *rest = answer
+    if isinstance(info_reply, ResponseError):
+        raise _not_allowed(instance, "INFO", info_reply)
+    info = parse_info(info_reply)
+    flavor, version = flavor_and_version(info)
+    enabled = info.get("cluster_enabled") == "1"
+    if enabled and isinstance(nodes_reply, ResponseError):
+        raise _not_allowed(instance, "CLUSTER NODES", nodes_reply)
+    own, peers = parse_nodes(nodes_reply) if enabled else ("", ())
+    cluster = parse_info(cluster_reply) if enabled and isinstance(cluster_reply, str) else {}
+    links = parse_links(rest[-1]) if len(rest) > len(directives) and isinstance(rest[-1], list) else (None, None)
+    return NodeView(
+        name=instance.name,
+        endpoint=instance.endpoint,
+        id=own,
+        run_id=info.get("run_id", ""),
+        version=version,
+        flavor=flavor,
+        cluster_enabled=enabled,
+        state=cluster.get("cluster_state", ""),
+        current_epoch=int(cluster.get("cluster_current_epoch", 0)),
+        peers=peers,
+        keys=count_keys(info),
+        replication=replication(info),
+        loading=info.get("loading", "0") != "0",
+        persistence_ok=info.get("rdb_last_bgsave_status") != "err" and info.get("aof_last_write_status") != "err",
+        used_memory=int(info.get("used_memory", 0)),
+        maxmemory=int(info.get("maxmemory", 0)),
+        settings=tuple(sorted(_pairs(rest[: len(directives)]))),
+        links_out=links[0],
+        links_in=links[1],
+    )
+
+
+def _pairs(replies: Iterable[Any]) -> Iterable[tuple[str, str]]:
+    """CONFIG GET's flat lists → (directive, value). A user who may not ask has no settings to show."""
+    for reply in replies:
+        if isinstance(reply, list):
+            yield from zip(reply[::2], reply[1::2], strict=True)
+
+
+def _not_allowed(instance: Instance, command: str, reply: ResponseError) -> SlotwrightError:
+    return SlotwrightError(
+        f"{command} was answered with: {reply}",
+        where=f"node {instance.name} ({instance.endpoint})",
+        remedy="give the user of redis_cluster_username the commands listed in docs/access.md",
+        code="not-allowed",
+    )
+
+
+def _count_strays(view: ClusterView, links: Links) -> ClusterView:
+    """Keys that masters hold in slots which they do not own: one COUNTKEYSINSLOT for each such slot."""
+    holders = {n.name: ALL_SLOTS - n.myself.slots for n in view.nodes if n.keys and n.peers and n.myself.is_master}
+    answers = links.ask({name: [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in s] for name, s in holders.items()})
+    counted = {
+        name: sum(n for n in reply if isinstance(n, int))
+        for name, reply in answers.items()
+        if not isinstance(reply, LinkDown)
+    }
+    return view.with_strays(counted)
+
+
+def wait_until(
+    lacks: Callable[[ClusterView], Sequence[str]],
+    look: Callable[[], ClusterView],
+    *,
+    seconds: float,
+    purpose: str,
+) -> ClusterView:
+    """Look again until nothing is lacking, for `seconds` at the most; the last view.
+
+    Raises SlotwrightError that says what was waited for and what was still lacking.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        begun = time.monotonic()
+        view = look()
+        took = time.monotonic() - begun
+        missing = lacks(view)
+        if not missing:
+            return view
+        if time.monotonic() >= deadline:
+            shown = "; ".join(missing[:5]) + (f"; and {len(missing) - 5} more" if len(missing) > 5 else "")
+            raise SlotwrightError(
+                f"waited {seconds:g} s for {purpose}, and still: {shown}",
+                remedy="mend that, then run again: what is done stays done, the rest is picked up from there",
+                code="timeout",
+            )
+        time.sleep(min(POLL_MOST, max(POLL_LEAST, took)))

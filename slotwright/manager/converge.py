@@ -1,0 +1,122 @@
+"""Make the cluster what the inventory says: observe, plan, apply, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slotwright.core.blank import with_blanks
+from slotwright.core.diff import layout, layout_lines, survival_lines
+from slotwright.core.invariants import violations
+from slotwright.core.plan import Plan, plan
+from slotwright.core.simulate import simulate, unsettled
+from slotwright.core.survival import survival
+from slotwright.core.versions import version_findings
+from slotwright.core.view import ClusterView
+from slotwright.errors import Finding, Refused, Severity
+from slotwright.link.apply import Report, apply
+from slotwright.link.connect import Links
+from slotwright.link.observe import observe, wait_until
+from slotwright.manager.request import Request, read_request
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A plan with the view it starts from and the one it ends with: foretold, or reached."""
+
+    plan: Plan
+    before: ClusterView
+    after: ClusterView
+    findings: tuple[Finding, ...]
+    log: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.plan.steps)
+
+
+def foresee(request: Request, links: Links) -> Outcome:
+    """The plan that a run would execute, and nothing is changed. Raises Refused with every reason not to run.
+
+    Instances on whose address nothing listens yet count as blank nodes, which the roles are about to start.
+    """
+    seen, coming = with_blanks(request.topology, observe(request.topology, links), frozenset({"refused"}))
+    made, findings = _plan(request, seen)
+    started = tuple(
+        Finding("to-be-started", f"node {s.instance} ({s.endpoint})", "is not started yet",
+                "nothing to do: site.yml starts it", Severity.INFO)
+        for s in coming
+    )  # fmt: skip
+    return Outcome(made, seen, simulate(seen, made.steps), (*findings, *started))
+
+
+def converge(request: Request, links: Links, report: Report, parallel: int = 0) -> Outcome:
+    """Do what the plan says, and verify it. Raises Refused before anything is changed, else SlotwrightError."""
+    log: list[str] = []
+
+    def tell(line: str) -> None:
+        log.append(line)
+        report(line)
+
+    topology = request.topology
+    _plan(request, observe(topology, links))
+    before = wait_until(
+        unsettled,
+        lambda: observe(topology, links),
+        seconds=request.timeout,
+        purpose="the nodes to agree with each other and their replicas to be in sync",
+    )
+    made, findings = _plan(request, before)
+    after = before
+    if made.steps:
+        after = apply(topology, before, made, links, timeout=request.timeout, report=tell, parallel=parallel)
+    return Outcome(made, before, after, (*findings, *violations(topology, after)), tuple(log))
+
+
+def _plan(request: Request, view: ClusterView) -> tuple[Plan, tuple[Finding, ...]]:
+    made = plan(request.topology, view)
+    versions = version_findings((n for n in view.nodes if n.version), strict=request.strict_versions)
+    old = tuple(f for f in versions if f.severity is Severity.ERROR)
+    if made.refusals or old:
+        raise Refused((*made.refusals, *old))
+    return made, (*made.findings, *versions)
+
+
+def result(request: Request, outcome: Outcome) -> dict[str, Any]:
+    """The outcome as the module returns it."""
+    topology = request.topology
+    zones = survival(topology, outcome.after)
+    findings = sorted(dict.fromkeys(outcome.findings), key=lambda f: f.severity.rank)
+    return {
+        "changed": outcome.changed,
+        "plan": [{"step": type(s).__name__, "node": s.node, "text": s.describe()} for s in outcome.plan.steps],
+        "plan_text": list(outcome.plan.describe()) or ["nothing to do: the cluster is as the inventory says"],
+        "layout": layout(topology, outcome.after),
+        "layout_text": layout_lines(topology, outcome.after),
+        "survival": [row.as_dict() for row in zones],
+        "survival_text": survival_lines(zones),
+        "findings": [f.as_dict() for f in findings],
+        "findings_text": [f"{f.severity.value}: {f}" for f in findings],
+        "spares": list(outcome.plan.spares),
+        "log": list(outcome.log),
+        "diff": {
+            "before_header": f"cluster {topology.name}, as it is",
+            "after_header": f"cluster {topology.name}, as the inventory says",
+            "before": "\n".join(layout_lines(topology, outcome.before)) + "\n",
+            "after": "\n".join(layout_lines(topology, outcome.after)) + "\n",
+        },
+    }
+
+
+def main(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """The module redis_cluster."""
+    request = read_request(params)
+    with Links(request.topology.instances, request.access) as links:
+        if check_mode or params["phase"] == "preflight":
+            outcome = foresee(request, links)
+            changed = outcome.changed and params["phase"] != "preflight"
+        else:
+            outcome = converge(request, links, lambda line: None, params["parallel"])
+            changed = outcome.changed
+    return result(request, outcome) | {"changed": changed}

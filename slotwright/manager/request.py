@@ -1,0 +1,70 @@
+"""The arguments that the cluster modules share, and what they become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slotwright.core.topology import Instance, Topology, default_shards
+from slotwright.link.connect import Access, SshTarget, Tls
+
+_INSTANCE = {
+    "name": {"type": "str", "required": True},
+    "host": {"type": "str", "required": True},
+    "zone": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    "port": {"type": "int", "required": True},
+}
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "default": "redis"},
+    "instances": {"type": "list", "elements": "dict", "required": True, "options": _INSTANCE},
+    "replicas": {"type": "int", "default": 1},
+    "shards": {"type": "int"},
+    "allow_zone_risk": {"type": "bool", "default": False},
+    "strict_versions": {"type": "bool", "default": False},
+    "settings": {"type": "dict", "default": {}},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "tls_ca": {"type": "path"},
+    "tls_cert": {"type": "path"},
+    "tls_key": {"type": "path"},
+    "reach": {"type": "str", "choices": ["direct", "ssh"], "default": "direct"},
+    "ssh": {"type": "dict", "no_log": True, "default": {}},
+    "timeout": {"type": "float", "default": 60.0},
+    "connect_timeout": {"type": "float", "default": 5.0},
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a module was asked for. timeout (seconds) bounds every single wait."""
+
+    topology: Topology
+    access: Access
+    timeout: float
+    strict_versions: bool
+
+
+def read_request(params: Mapping[str, Any]) -> Request:
+    instances = tuple(
+        Instance(i["name"], i["host"], i["zone"], i["address"], i["port"]) for i in params["instances"]
+    )
+    replicas = params["replicas"]
+    shards = params["shards"] or default_shards(len(instances), replicas)
+    settings = tuple(sorted((str(k), str(v)) for k, v in params["settings"].items()))
+    topology = Topology(params["name"], instances, replicas, shards, params["allow_zone_risk"], settings)
+    return Request(topology, _access(params), params["timeout"], params["strict_versions"])
+
+
+def _access(params: Mapping[str, Any]) -> Access:
+    wants_tls = any(params[key] for key in ("tls_ca", "tls_cert", "tls_key"))
+    return Access(
+        username=params["username"],
+        password=params["password"],
+        tls=Tls(params["tls_ca"], params["tls_cert"], params["tls_key"]) if wants_tls else None,
+        connect_timeout=params["connect_timeout"],
+        command_timeout=max(params["connect_timeout"], 10.0),
+        ssh={h: SshTarget(**t) for h, t in params["ssh"].items()} if params["reach"] == "ssh" else None,
+    )
