@@ -192,11 +192,12 @@ def _zones(topology: Topology, view: ClusterView) -> Iterator[Finding]:
         return
     for lost in survival(topology, view):
         if not lost.survives:
-            yield Finding(
-                "I8", f"zone {lost.lost}", f"must not be lost: {lost.verdict}",
-                "spread masters and replicas over three zones or more, none of them with half of the masters",
-                severity,
-            )  # fmt: skip
+            remedy = (
+                f"see to a replica in sync outside zone {lost.lost} for every master in it"
+                if lost.quorum
+                else "spread the masters over three zones or more, none of them with half of the masters"
+            )
+            yield Finding("I8", f"zone {lost.lost}", f"must not be lost: {lost.verdict}", remedy, severity)
 
 
 def _persistence(nodes: list[NodeView]) -> Iterator[Finding]:

@@ -15,8 +15,9 @@ class Survival:
     """The cluster without one zone (or host).
 
     masters_lost: masters with slots inside it. masters_left / masters_needed: for a failover to be voted.
-    slots_lost: slots with neither master nor replica in sync outside. slots_waiting: slots whose master is inside
-    and that a failover brings back. shards_bare: shards left with a single copy.
+    slots_lost: slots whose master is inside, with no replica in sync outside. slots_waiting: slots whose master is
+    inside and that a failover brings back. shards_bare: shards left with a single copy.
+    Slots that nobody owns even now are not counted: they are I1's matter.
     """
 
     lost: str
@@ -87,7 +88,6 @@ def _without(lost: str, part_of: Callable[[Instance], str], topology: Topology, 
             bare += len(copies) == 1
         else:
             slots_lost += len(master.peer.slots)
-    slots_lost += len(view.unowned)
     return Survival(
         lost=lost,
         masters_lost=sum(names.get(m.name) == lost for m in masters),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from functools import singledispatch
 from itertools import chain, groupby
 
 from redis.exceptions import ResponseError
@@ -18,16 +17,15 @@ from redis.exceptions import ResponseError
 from slotwright.core.invariants import violations
 from slotwright.core.plan import Plan
 from slotwright.core.simulate import lacking, simulate
-from slotwright.core.steps import AssignSlots, Configure, Meet, Replicate, SetEpoch, Step, obstacle
+from slotwright.core.steps import Configure, Meet, Replicate, Step, obstacle
 from slotwright.core.topology import Topology
-from slotwright.core.versions import numbers
 from slotwright.core.view import ClusterView
-from slotwright.errors import SlotwrightError
+from slotwright.errors import Refused, SlotwrightError
+from slotwright.link.commands import by_node, commands, forbidden
 from slotwright.link.connect import LinkDown, Links
 from slotwright.link.observe import observe, wait_until
 
 Report = Callable[[str], None]
-Command = tuple[str | int, ...]
 
 
 def apply(
@@ -43,16 +41,18 @@ def apply(
     """Do the plan's steps on the nodes; the view once all of them are done and verified.
 
     timeout (seconds) bounds each wait. parallel: how many steps go out together, 0 for a whole stage.
-    Raises SlotwrightError: a step that met an obstacle, a command that was refused, a wait that ran out. Settings
-    that the plan changed for the time of a creation are put back before the error goes on.
+    Raises Refused before anything is changed where an ACL would refuse a command; later SlotwrightError: a command
+    that was refused, a wait that ran out, a step that an obstacle held up until then. Settings that the plan changed for the time of a creation are put back before the error goes on.
     """
+    if refusals := forbidden(plan.steps, view, links):
+        raise Refused(refusals)
     run = _Run(topology, links, timeout, report)
     foretold = simulate(view, plan.steps)
     try:
         for steps in _stages(plan.steps, parallel):
             view = run.stage(view, steps)
     except BaseException as error:
-        for trouble in run.put_back(plan):
+        for trouble in run.put_back(plan, view):
             error.add_note(trouble)
         raise
     return run.verified(foretold)
@@ -105,12 +105,12 @@ class _Run:
 
         return wait_until(wrong, self.look, seconds=self.timeout, purpose="a healthy cluster after the last step")
 
-    def put_back(self, plan: Plan) -> list[str]:
+    def put_back(self, plan: Plan, view: ClusterView) -> list[str]:
         """Give the nodes the settings they are to end with, as far as they can be reached; what went wrong."""
         last = list(_stages(plan.steps, 0))[-1:]
         steps = [step for step in chain(*last) if isinstance(step, Configure)]
         self.links.open()
-        answers = self.links.ask({step.node: _configure(step) for step in steps})
+        answers = self.links.ask({step.node: commands(step, view) for step in steps})
         return [
             f"node {name}: settings could not be put back ({answer}); the next run does it"
             for name, answer in answers.items()
@@ -118,13 +118,11 @@ class _Run:
         ]
 
     def _send(self, steps: Sequence[Step], view: ClusterView) -> None:
-        commands: dict[str, list[Command]] = {}
-        for step in steps:
-            commands.setdefault(step.node, []).extend(_commands(step, view))
-        for name, answer in self.links.ask(commands).items():
+        sent = by_node(steps, view)
+        for name, answer in self.links.ask(sent).items():
             if isinstance(answer, LinkDown):
                 raise answer
-            for command, reply in zip(commands[name], answer, strict=True):
+            for command, reply in zip(sent[name], answer, strict=True):
                 if isinstance(reply, ResponseError):
                     shown = " ".join(map(str, command[:4]))
                     raise SlotwrightError(
@@ -140,41 +138,3 @@ def _title(steps: Sequence[Step]) -> str:
         return steps[0].describe()
     counts = Counter(type(step).__name__ for step in steps)
     return ", ".join(f"{count} × {kind}" for kind, count in counts.items())
-
-
-@singledispatch
-def _commands(step: Step, view: ClusterView) -> list[Command]:
-    raise NotImplementedError(type(step).__name__)
-
-
-@_commands.register
-def _(step: Configure, view: ClusterView) -> list[Command]:
-    return _configure(step)
-
-
-def _configure(step: Configure) -> list[Command]:
-    # One directive a command: before Redis 7.0 CONFIG SET takes no more.
-    return [("CONFIG", "SET", directive, value) for directive, value in step.settings]
-
-
-@_commands.register
-def _(step: SetEpoch, view: ClusterView) -> list[Command]:
-    return [("CLUSTER", "SET-CONFIG-EPOCH", step.epoch)]
-
-
-@_commands.register
-def _(step: AssignSlots, view: ClusterView) -> list[Command]:
-    if numbers(view.by_name[step.node].version) >= (7,):
-        return [("CLUSTER", "ADDSLOTSRANGE", *chain(*step.slots.ranges()))]
-    return [("CLUSTER", "ADDSLOTS", *step.slots)]
-
-
-@_commands.register
-def _(step: Meet, view: ClusterView) -> list[Command]:
-    endpoints = (view.by_name[peer].endpoint.rpartition(":") for peer in step.peers)
-    return [("CLUSTER", "MEET", address, port) for address, _, port in endpoints]
-
-
-@_commands.register
-def _(step: Replicate, view: ClusterView) -> list[Command]:
-    return [("CLUSTER", "REPLICATE", view.by_name[step.master].id)]
