@@ -26,11 +26,12 @@ class Aim:
 
 
 def aim(topology: Topology, view: ClusterView, placement: Placement) -> Aim:
-    planned = _from_placement(placement)
+    planned = from_placement(placement)
     return planned if _agrees(planned, view) else _from_live(topology, view)
 
 
-def _from_placement(placement: Placement) -> Aim:
+def from_placement(placement: Placement) -> Aim:
+    """The aim of a creation: even spans of slots for the shards, in their order."""
     spans = even_spans(len(placement.shards))
     return Aim(
         {s.master: span for s, span in zip(placement.shards, spans, strict=True)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import heapify, heapreplace
@@ -273,21 +274,28 @@ def _refusal(code: str, topology: Topology, capacity: Capacity, remedy: str) -> 
     elif code == "not-enough-instances":
         what = f"{asked} need {capacity.wanted} instances, and there are {capacity.total}"
     elif code == "replicas-need-hosts":
-        largest = max((n, host) for host, n in _sizes(topology, "host").items())
-        where += f", host {largest[1]}"
+        (host, most), *_ = Counter(i.host for i in topology.instances).most_common(1)
+        where += f", host {host}"
         what = (
             f"a replica never stands on its master's host, and {asked} do not fit: "
-            f"{largest[0]} of {capacity.total} instances are on host {largest[1]}"
+            f"{most} of {capacity.total} instances are on host {host}"
         )
     elif code == "replicas-need-zones":
-        sizes = _sizes(topology, "zone")
+        sizes = Counter(i.zone for i in topology.instances)
         smallest = min(sizes, key=lambda z: sizes[z])
         where += f", zone {smallest}"
+        if replicas < zones:
+            served = sum(min(n, shards) for n in capacity.per_zone)
+            why = f"but a zone serves a shard once, so the zones serve {served} of {capacity.wanted} copies"
+        elif sizes[smallest] < shards:
+            why = f"so one in every zone, but zone {smallest} has {_count(sizes[smallest], 'instance')}"
+        else:
+            room = sum(capacity.zone_limits(0, True))
+            why = f"and the room outside the master's zone is enough for {room} masters only"
         spelled = ", ".join(f"{zone} {n}" for zone, n in sizes.items())
-        each = min(replicas, zones - 1)
+        each = _count(min(replicas, zones - 1), "other zone")
         what = (
-            f"each of {shards} shards needs its replicas outside its master's zone and in "
-            f"{_count(each, 'distinct zone')}, and the instances per zone ({spelled}) do not allow it"
+            f"each of {shards} shards needs its {_count(replicas, 'replica')} in {each}, {why} (instances: {spelled})"
         )
     else:
         where += f", {zones} zones"
@@ -328,12 +336,12 @@ def _risks(topology: Topology, capacity: Capacity, shards: Sequence[Shard]) -> t
         at = f"{where}, zone {zone}"
         if bare.get(zone):
             what = (
-                f"zone {zone} must not be lost: {_count(len(bare[zone]), 'shard')} have their master and every "
-                f"replica there ({', '.join(bare[zone])})"
+                f"zone {zone} must not be lost: every copy of {_count(len(bare[zone]), 'shard')} is there "
+                f"({_some(bare[zone])})"
             )
             findings.append(_risk("replicas-need-zones", at, what, remedy))
         elif beside.get(zone):
-            what = f"{_count(beside[zone], 'required replica')} stand in zone {zone} beside their master"
+            what = f"{_count(beside[zone], 'required replica')} in the zone of the master"
             findings.append(_risk("replicas-need-zones", at, what, remedy))
         rest = len(shards) - masters[zone]
         if rest < len(shards) // 2 + 1:
@@ -345,8 +353,8 @@ def _risks(topology: Topology, capacity: Capacity, shards: Sequence[Shard]) -> t
             findings.append(_risk(code, at, what, remedy or "spread the instances over three zones or more"))
     for away_zones, names in narrow.items():
         what = (
-            f"{_count(len(names), 'shard')} have replicas in {away_zones} only, and lose all of them with it "
-            f"({', '.join(names)})"
+            f"the replicas of {_count(len(names), 'shard')} ({_some(names)}) outside the master's zone are all in "
+            f"zone {away_zones}, and are lost with it at once"
         )
         findings.append(_risk("replicas-need-zones", where, what, remedy))
     return tuple(findings)
@@ -356,12 +364,8 @@ def _risk(code: str, where: str, what: str, remedy: str) -> Finding:
     return Finding(code, where, what, remedy, Severity.WARNING)
 
 
-def _sizes(topology: Topology, unit: str) -> dict[str, int]:
-    sizes: dict[str, int] = {}
-    for instance in topology.instances:
-        key = instance.zone if unit == "zone" else instance.host
-        sizes[key] = sizes.get(key, 0) + 1
-    return sizes
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _count(number: int, noun: str) -> str:

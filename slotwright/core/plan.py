@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from slotwright.core.aim import Aim, aim
+from slotwright.core.aim import Aim, aim, from_placement
 from slotwright.core.guard import conflict_findings, data_findings, foreign_findings, identity_findings
 from slotwright.core.placement import place
 from slotwright.core.slots import ALL_SLOTS
@@ -49,14 +49,12 @@ def plan(topology: Topology, view: ClusterView) -> Plan:
     meets = tuple(_meets(topology, view, wanted))
     foreign = foreign_findings(topology, view, joining=bool(meets))
     refusals = tuple(f for f in foreign if f.severity is Severity.ERROR)
-    if not refusals:
-        refusals = (
-            *data_findings(view, wanted.slots),
-            *conflict_findings(view),
-            *_count_findings(topology, wanted),
-        )
     replicas = tuple(_replicas(topology, view, wanted))
-    refusals += tuple(_old_replicas(view, replicas))
+    refusals = (
+        refusals
+        or (*data_findings(view, from_placement(placement).slots), *conflict_findings(view))
+        or (*_count_findings(topology, wanted), *_old_replicas(view, replicas))
+    )
     findings = (*placement.risks, *foreign, *mixed_versions(view.nodes))
     if refusals:
         return Plan(refusals=refusals, findings=tuple(f for f in findings if f not in refusals))
