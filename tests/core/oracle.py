@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
-from slotwright.core.placement import Placement
+from slotwright.core.placement import Placement, Shard
 from slotwright.core.remedies import Change
 from slotwright.core.topology import Instance, Topology, default_shards
 
@@ -125,8 +125,8 @@ def brute_force(wanted: Topology) -> Score | None:
 
     def complete(masters: tuple[str, ...], free: list[str], sets: list[tuple[str, ...]]) -> Iterator[Placement]:
         if len(sets) == len(masters):
-            shards = tuple(_Shard(m, r) for m, r in zip(masters, sets, strict=True))
-            yield Placement(shards, tuple(free), ())  # type: ignore[arg-type]
+            shards = tuple(Shard(m, r) for m, r in zip(masters, sets, strict=True))
+            yield Placement(shards, tuple(free), ())
             return
         for chosen in combinations(free, wanted.replicas):
             yield from complete(masters, [f for f in free if f not in chosen], [*sets, chosen])
@@ -138,12 +138,6 @@ def brute_force(wanted: Topology) -> Score | None:
                 mark = score(wanted, trial)
                 best = mark if best is None or mark < best else best
     return best
-
-
-@dataclass(frozen=True)
-class _Shard:
-    master: str
-    replicas: tuple[str, ...]
 
 
 @dataclass

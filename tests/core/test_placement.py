@@ -18,20 +18,21 @@ from tests.core.oracle import apply, broken_rules, draw, risk, score, topology
 KEPT = {
     "3 zones x 2 hosts x 1, one replica": ([[1, 1]] * 3, 1, None, (3, 3, 3, 3)),
     "3 zones x 3 hosts x 2, two replicas": ([[2, 2, 2]] * 3, 2, None, (12, 6, 18, 12)),
-    "3 zones x 1 host x 2: one host per zone must take two of a master's load in turn": (
+    "3 zones x 1 host x 2": (
         [[2]] * 3,
         1,
         None,
         (3, 3, 3, 3),
     ),
     "3 zones x 1 host x 4: every host's replicas go to both others": ([[4]] * 3, 1, None, (12, 12, 12, 6)),
-    "uneven zones, the big one is not filled with masters": ([[2, 2, 2], [2, 1], [1, 1]], 1, None, (9, 5, 7, 5)),
+    "uneven zones, the big one is not filled with masters": ([[2, 2, 2], [2, 1], [1, 1]], 1, None, (9, 5, 8, 5)),
     "uneven hosts: the roomiest take the masters": ([[3, 1], [3, 1], [3, 1]], 1, 3, (3, 3, 15, 3)),
-    "two zones": ([[3, 3], [3, 3]], 1, None, (18, 10, 10, 8)),
+    "two zones": ([[3, 3], [3, 3]], 1, None, (18, 10, 10, 6)),
     "two zones, three replicas: two or more share a zone": ([[8, 8], [8, 8]], 3, 3, None),
     "one zone, every replica on another host": ([[2, 2, 2]], 1, None, (9, 3, 3, 3)),
     "one zone, two replicas": ([[1] * 9], 2, None, (9, 3, 6, 6)),
     "5 zones, 4 masters": ([[2]] * 5, 1, 4, (4, 4, 8, 4)),
+    "of equal zones the one that spreads load best takes the odd master": ([[2, 2, 9], [2, 9]], 3, 3, (5, 3, 137, 11)),
     "no replicas": ([[1], [1], [1]], 0, None, (3, 3, 0, 0)),
     "four replicas in 5 zones": ([[1, 1, 1]] * 5, 4, 3, (3, 3, 12, 12)),
     "five replicas in 3 zones": ([[2, 2, 2]] * 3, 5, 3, None),
@@ -91,10 +92,10 @@ def test_a_lost_host_s_load_is_spread_over_many_hosts() -> None:
 
 
 def test_two_replicas_of_a_master_do_not_share_a_host_where_others_have_room() -> None:
-    for zones, replicas in (([[4, 4, 4]], 2), ([[3] * 6], 5), ([[6, 6, 6], [6, 6, 6]], 3)):
-        wanted = topology(zones, replicas)
+    for zones, replicas, shards in (([[4, 4, 4]], 2, 4), ([[3] * 6], 5, 3), ([[6, 6, 6]] * 2, 3, 8)):
+        wanted = topology(zones, replicas, shards)
         for shard in place(wanted).shards:
-            assert len({wanted[name].host for name in shard.replicas}) == len(shard.replicas)
+            assert len({wanted[name].host for name in shard.replicas[:replicas]}) == replicas
 
 
 def test_leftover_instances_become_replicas_evenly_and_in_zones_new_to_the_shard() -> None:
@@ -114,10 +115,8 @@ def test_leftovers_of_one_zone_go_to_the_masters_of_the_others() -> None:
 
 
 def test_what_no_shard_may_take_is_spare() -> None:
-    wanted = topology([[7], [1]], 0, 3, allow_zone_risk=True)
-    masters_of_a_zone = place(topology([[5]], 0, 3))
-    assert len(masters_of_a_zone.spares) == 2  # one host: a replica has nowhere to go
-    assert place(wanted).spares == ()  # the two zones may take each other's
+    assert len(place(topology([[5]], 0, 3)).spares) == 2  # one host: a replica has nowhere to go
+    assert place(topology([[7], [2]], 0, 3)).spares == ()  # each zone takes what is left in the other
 
 
 REFUSED = {
@@ -127,9 +126,15 @@ REFUSED = {
         1,
         4,
         {"zone-majority"},
-        "set redis_cluster_shards to 3, or add a fourth zone with 1 instance and set redis_cluster_shards to 4",
+        "set redis_cluster_shards to 3, or add a fourth zone with 1 instance",
     ),
-    "two masters": ([[2]] * 2, 1, None, {"too-few-shards"}, "add a third zone with 2 instances"),
+    "two masters": (
+        [[2]] * 2,
+        1,
+        None,
+        {"too-few-shards"},
+        "add 1 instance in zone a and 1 instance in zone b and set redis_cluster_shards to 3",
+    ),
     "an explicit shard count below three": ([[6]] * 3, 1, 2, {"too-few-shards"}, "set redis_cluster_shards to 3"),
     "more shards than instances": (
         [[1, 1]] * 3,
@@ -145,6 +150,13 @@ REFUSED = {
         None,
         {"replicas-need-zones", "zone-majority"},
         "in zone b",
+    ),
+    "a zone too small for a copy of every shard": (
+        [[4, 4], [4, 4], [1]],
+        2,
+        3,
+        {"replicas-need-zones"},
+        "add 2 instances in zone c",
     ),
     "six replicas": ([[1] * 9] * 3, 6, 3, {"replica-count"}, "set redis_cluster_replicas to 5"),
     "no instance at all": ([], 1, None, {"too-few-shards", "not-enough-instances"}, "add "),
@@ -235,7 +247,7 @@ def test_a_zone_with_every_copy_of_a_shard_is_named_as_the_one_not_to_lose() -> 
     wanted, placement = _risky([[1] * 10, [1], [1]], 1)
     assert risk(wanted, placement) == (4, 4)
     assert any(
-        f.code == "replicas-need-zones" and "zone a must not be lost: 4 shards have their master and every" in f.what
+        f.code == "replicas-need-zones" and "zone a must not be lost: every copy of 4 shards is there" in f.what
         for f in placement.risks
     )
 

@@ -17,7 +17,7 @@ from tests.core.oracle import broken_rules, brute_force, draw, exact_all, exact_
 MORE = 10 if os.environ.get("SLOTWRIGHT_SOAK") == "1" else 1
 INVENTORIES = 1050 * MORE
 RISKY = 60 * MORE
-TINY = 40 * MORE
+TINY = 60 * MORE
 
 
 def _place(wanted: Topology) -> Placement | None:
@@ -97,7 +97,7 @@ def test_trying_every_assignment_of_a_few_instances_finds_nothing_better() -> No
         left = total
         while left:
             size = min(left, rng.randint(1, 3))
-            min(rng.sample(zones, min(2, len(zones))), key=sum).append(size)
+            rng.choice(zones).append(size)
             left -= size
         wanted = topology([z for z in zones if z], replicas, 3 if replicas else rng.randint(3, min(total, 5)))
         placement, best = _place(wanted), brute_force(wanted)
