@@ -7,10 +7,8 @@ from itertools import chain, combinations
 
 from slotwright.core.slots import Slots
 from slotwright.core.topology import Topology
-from slotwright.core.view import ClusterView, Member, NodeView, Silence
+from slotwright.core.view import ClusterView, Member, NodeView
 from slotwright.errors import Finding, Severity
-
-_SILENCE_CODES = {"auth": "wrong-password"}
 
 
 def identity_findings(view: ClusterView) -> tuple[Finding, ...]:
@@ -22,17 +20,7 @@ def _silent(view: ClusterView) -> Iterator[Finding]:
     for silence in view.silent:
         member = view.named_members.get(silence.instance)
         if member is None or silence.kind == "auth":
-            yield silence_finding(silence)
-
-
-def silence_finding(silence: Silence, severity: Severity = Severity.ERROR) -> Finding:
-    return Finding(
-        _SILENCE_CODES.get(silence.kind, "not-reachable"),
-        f"node {silence.instance} ({silence.endpoint})",
-        silence.detail,
-        silence.remedy,
-        severity,
-    )
+            yield silence.finding
 
 
 def _cluster_mode(view: ClusterView) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 
-from slotwright.core.guard import conflict_findings, foreign_findings, silence_finding
+from slotwright.core.guard import conflict_findings, foreign_findings
 from slotwright.core.survival import survival
 from slotwright.core.topology import Instance, Topology
 from slotwright.core.view import ClusterView, Member, NodeView
@@ -100,7 +100,7 @@ def _epochs(view: ClusterView) -> Iterator[Finding]:
 
 def _identity(topology: Topology, view: ClusterView, nodes: list[NodeView]) -> Iterator[Finding]:
     for silence in view.silent:
-        finding = silence_finding(silence)
+        finding = silence.finding
         yield Finding("I5", finding.where, finding.what, finding.remedy)
     for foreign in foreign_findings(topology, view, joining=False):
         yield Finding("I5", foreign.where, foreign.what, foreign.remedy)

@@ -23,7 +23,8 @@ _KIND_IN_WORDS: dict[Kind, str] = {
 }
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 _PLACEHOLDER = re.compile(
-    r"(change|replace|fill)[-_ ]?(me|this|it|in)|todo|fixme|tbd|your[-_ ]?\w+|x{3,}|\.\.\.|<[^<>]*>", re.IGNORECASE
+    r"(change|replace|fill)[-_ ]?(me|this|it|in)|todo|fixme|tbd|your[-_ ]?\w+|put .* here|x{3,}|\.\.\.|<[^<>]*>",
+    re.IGNORECASE,
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from slotwright.core.slots import ALL_SLOTS, Slots
+from slotwright.errors import Finding
 
 GHOST_FLAGS = frozenset({"handshake", "noaddr"})
 FAIL_FLAGS = frozenset({"fail", "fail?"})
@@ -117,6 +118,11 @@ class Silence:
     kind: str
     detail: str
     remedy: str
+
+    @property
+    def finding(self) -> Finding:
+        code = "wrong-password" if self.kind == "auth" else "not-reachable"
+        return Finding(code, f"node {self.instance} ({self.endpoint})", self.detail, self.remedy)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -23,7 +22,9 @@ from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from slotwright.core.topology import Instance
-from slotwright.errors import Finding, SlotwrightError
+from slotwright.core.view import Silence
+from slotwright.errors import SlotwrightError
+from slotwright.link.access import Access
 
 CLIENT_NAME = "slotwright"
 CONNECT_THREADS = 64
@@ -38,82 +39,12 @@ Command = Sequence[Any]
 Kind = Literal["refused", "timeout", "auth", "tls", "ssh", "no-route", "protocol", "closed"]
 
 
-@dataclass(frozen=True)
-class Tls:
-    """Paths of PEM files on the controller. ca None means the system's CAs; nodes are addressed by IP, so names are
-    checked only on demand."""
-
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
-    check_hostname: bool = False
-
-    def context(self) -> ssl.SSLContext:
-        """Raises SlotwrightError where a file cannot be used."""
-        try:
-            context = ssl.create_default_context(cafile=self.ca)
-            context.check_hostname = self.check_hostname
-            if self.cert:
-                # An empty password keeps OpenSSL from asking on the terminal for that of an encrypted key.
-                context.load_cert_chain(self.cert, self.key, password="")
-        except OSError as error:
-            raise SlotwrightError(
-                f"the TLS files (ca {self.ca}, cert {self.cert}, key {self.key}) cannot be used: {error}",
-                where="redis_cluster_tls_ca, redis_cluster_tls_cert, redis_cluster_tls_key",
-                remedy="name readable PEM files on the controller, the key without a passphrase and belonging to cert",
-                code="tls-files",
-            ) from error
-        return context
-
-
-@dataclass(frozen=True)
-class SshTarget:
-    """How Ansible logs in to a host. None means: what the user's ssh configuration says.
-
-    common_args: further arguments of the ssh command, as in ansible_ssh_common_args.
-    """
-
-    hostname: str
-    port: int | None = None
-    user: str | None = None
-    key_file: str | None = None
-    password: str | None = field(default=None, repr=False)
-    common_args: str = ""
-
-
-@dataclass(frozen=True)
-class Access:
-    """How to reach and log in to the nodes. Times in seconds; ssh maps inventory host to target, None is direct."""
-
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    tls: Tls | None = None
-    connect_timeout: float = 5.0
-    command_timeout: float = 10.0
-    ssh: Mapping[str, SshTarget] | None = None
-
-
-@dataclass(frozen=True)
-class Silence:
-    """Why an instance did not answer."""
-
-    instance: str
-    kind: Kind
-    detail: str
-    remedy: str = ""
-
-    @property
-    def finding(self) -> Finding:
-        return Finding(f"node-{self.kind}", f"node {self.instance}", self.detail, self.remedy)
-
-
 class LinkDown(SlotwrightError):  # noqa: N818 (a state, as the operator sees it)
     """An instance does not answer, or no longer. Its link stays down until it is opened again."""
 
     def __init__(self, silence: Silence) -> None:
-        super().__init__(
-            silence.detail, where=f"node {silence.instance}", remedy=silence.remedy, code=f"node-{silence.kind}"
-        )
+        finding = silence.finding
+        super().__init__(finding.what, where=finding.where, remedy=finding.remedy, code=finding.code)
         self.silence = silence
 
 
@@ -361,7 +292,7 @@ class Link:
         except (RedisConnectionError, RedisTimeoutError, InvalidResponse) as error:
             self._connection.disconnect()
             why = error if isinstance(error, Unreached) else self._reason(error)
-            self._silence = Silence(self.instance.name, why.kind, why.detail, why.remedy)
+            self._silence = Silence(self.instance.name, self.instance.endpoint, why.kind, why.detail, why.remedy)
             raise LinkDown(self._silence) from error
 
     def _reason(self, error: Exception) -> Unreached:

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from slotwright.core.parse import count_keys, flavor_and_version, parse_info, parse_links, parse_nodes, replication
 from slotwright.core.slots import ALL_SLOTS
 from slotwright.core.topology import Instance, Topology
-from slotwright.core.view import ClusterView, NodeView, Silence
+from slotwright.core.view import ClusterView, NodeView
 from slotwright.errors import SlotwrightError
 from slotwright.link.connect import LinkDown, Links
 
@@ -35,8 +35,7 @@ def observe(topology: Topology, links: Links, *, thorough: bool = False) -> Clus
     for instance in topology.instances:
         answer = answers[instance.name]
         if isinstance(answer, LinkDown):
-            why = answer.silence
-            silent.append(Silence(instance.name, instance.endpoint, why.kind, why.detail, why.remedy))
+            silent.append(answer.silence)
         else:
             nodes.append(_node(instance, answer, directives))
     view = ClusterView(tuple(nodes), tuple(silent))

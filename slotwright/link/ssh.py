@@ -27,7 +27,8 @@ from typing import Any
 import paramiko
 from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
-from slotwright.link.connect import Dial, Kind, SshTarget, Stream, Unreached, explain
+from slotwright.link.access import SshTarget
+from slotwright.link.connect import Dial, Kind, Stream, Unreached, explain
 
 # Logging in costs CPU on the controller, and all hosts at once share its cores: more time than for a TCP connect.
 LOGIN_PATIENCE = 3

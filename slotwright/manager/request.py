@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slotwright.core.topology import Instance, Topology, default_shards
-from slotwright.link.connect import Access, SshTarget, Tls
+from slotwright.link.access import Access, SshTarget, Tls
 
 _INSTANCE = {
     "name": {"type": "str", "required": True},
