@@ -91,7 +91,7 @@ def result(request: Request, outcome: Outcome) -> dict[str, Any]:
     return {
         "changed": outcome.changed,
         "plan": [{"step": type(s).__name__, "node": s.node, "text": s.describe()} for s in outcome.plan.steps],
-        "plan_text": list(outcome.plan.describe()) or ["nothing to do: the cluster is as the inventory says"],
+        "plan_text": list(outcome.plan.describe()) or [_nothing(findings)],
         "layout": layout(topology, outcome.after),
         "layout_text": layout_lines(topology, outcome.after),
         "survival": [row.as_dict() for row in zones],
@@ -107,6 +107,12 @@ def result(request: Request, outcome: Outcome) -> dict[str, Any]:
             "after": "\n".join(layout_lines(topology, outcome.after)) + "\n",
         },
     }
+
+
+def _nothing(findings: list[Finding]) -> str:
+    if any(f.severity is Severity.ERROR for f in findings):
+        return "nothing that this version could do; the findings need your hand"
+    return "nothing to do: the cluster is as the inventory says"
 
 
 def main(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

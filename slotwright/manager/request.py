@@ -58,6 +58,11 @@ def read_request(params: Mapping[str, Any]) -> Request:
     return Request(topology, _access(params), params["timeout"], params["strict_versions"])
 
 
+def complete(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with the defaults of those left out, as Ansible hands them to a module."""
+    return {name: arguments.get(name, spec.get("default")) for name, spec in ARGUMENTS.items()}
+
+
 def _access(params: Mapping[str, Any]) -> Access:
     wants_tls = any(params[key] for key in ("tls_ca", "tls_cert", "tls_key"))
     return Access(

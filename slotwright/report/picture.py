@@ -1,7 +1,4 @@
-"""The cluster as a picture in the terminal: shards by zone, what each zone's loss would cost, what is wrong.
-
-python -m slotwright.report.picture INVENTORY reads an inventory, asks its nodes and prints the picture.
-"""
+"""The cluster as a picture in the terminal: shards by zone, what each zone's loss would cost, what is wrong."""
 
 from __future__ import annotations
 
@@ -53,7 +50,7 @@ def _head(topology: Topology, view: ClusterView) -> Text:
     return text
 
 
-def _shards(topology: Topology, view: ClusterView) -> Table:
+def _shards(topology: Topology, view: ClusterView) -> RenderableType:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("slots", no_wrap=True)
     for zone in topology.zones:
@@ -71,9 +68,7 @@ def _shards(topology: Topology, view: ClusterView) -> Table:
     idle = [m for m in view.members.values() if not m.peer.slots and not m.peer.master]
     if idle:
         table.add_row("none", *(cell(idle, zone, "") for zone in topology.zones))
-    table.caption = "● master   ○ replica in sync   ◌ not in sync, or no answer"
-    table.caption_justify = "left"
-    return table
+    return Group(table, Text("● master   ○ replica in sync   ◌ not in sync, or no answer", style="dim"))
 
 
 def _mark(member: Member, is_master: bool) -> Text:
@@ -86,7 +81,7 @@ def _mark(member: Member, is_master: bool) -> Text:
 
 
 def _survival(topology: Topology, view: ClusterView) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title="If a zone is lost", title_justify="left")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title="\nIf a zone is lost", title_justify="left")
     for heading in ("zone", "masters lost", "masters left", "needed", "slots lost", "verdict"):
         table.add_column(heading)
     for row in survival(topology, view):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
@@ -19,6 +17,7 @@ from ansible.vars.manager import VariableManager
 
 from slotwright.core.inventory import Inventory
 from slotwright.errors import Finding
+from slotwright.manager.inventory import inventory_of
 
 ROOT = Path(__file__).parents[2]
 BAD = sorted((ROOT / "tests/inventories/bad").glob("*.yml"))
@@ -81,19 +80,9 @@ def read_as_ansible_does(*sources: Path) -> Inventory:
     inventory = InventoryManager(loader=loader, sources=[str(source) for source in sources])
     hostvars = HostVars(inventory, VariableManager(loader=loader, inventory=inventory), loader)
     hosts = [host.name for host in inventory.get_hosts("redis")]
-    result: Inventory = filters().inventory_of(hosts, hostvars)
-    return result
+    return inventory_of(hosts, hostvars)
 
 
 @cache
 def _load_plugins() -> None:
     init_plugin_loader()
-
-
-@cache
-def filters() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("slotwright_filters", ROOT / "plugins/filter/slotwright.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

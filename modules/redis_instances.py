@@ -1,0 +1,307 @@
+#!/usr/bin/python
+"""Makes the Redis instances of one host what they are described to be, in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: redis_instances
+short_description: Configure and start all Redis instances of a host
+version_added: 0.1.0
+description:
+  - Makes the directories, redis.conf, service and running processes of all Redis instances of a host what the options
+    say, in one call, however many instances there are.
+  - An action plugin of the same name runs first, on the controller. It merges the directives of cluster, host and
+    instance, renders O(template) for each instance and hands the texts over. Where an option says "on the controller",
+    the action plugin uses it up.
+  - A redis.conf that differs is first read by the real redis-server, without port, cluster or data. If that refuses
+    it, its own words are returned and no file of any instance is replaced.
+  - "Redis has two files: its own C(<data_dir>/<port>/rewrite.conf), where CONFIG REWRITE writes, and the role's
+    C(<conf_dir>/<port>/redis.conf), which it may not write and which it reads last. What the inventory states wins at
+    every start; what CONFIG REWRITE saved beyond that lasts."
+  - A running instance is never restarted. RV(instances.restart_pending) says where one is wanted.
+  - An instance is not started while something else listens on its port or bus port, nor when it is a known cluster
+    member whose nodes.conf is empty, cut short or gone (it would come up as a stranger).
+options:
+  state:
+    description:
+      - V(started) configures and starts. V(stopped) stops.
+      - V(absent) stops and removes the configuration, and with O(remove_data) all data.
+    type: str
+    choices: [started, stopped, absent]
+    default: started
+  service:
+    description:
+      - V(systemd) runs C(redis-cluster@<port>.service).
+      - V(process) runs daemons with a pidfile, for machines without systemd. They do not come back after a reboot.
+    type: str
+    choices: [systemd, process]
+    default: systemd
+  server:
+    description: Path of redis-server on the host.
+    type: path
+    required: true
+  server_version:
+    description: On the controller, version of the server, as V(7.0.15). Decides which directives are written.
+    type: str
+    required: true
+  address:
+    description: On the controller, address that the instances bind and announce.
+    type: str
+    required: true
+  ports:
+    description: On the controller, one instance is made for each port.
+    type: list
+    elements: int
+    required: true
+  cluster_config:
+    description: On the controller, directives of redis.conf for all instances of the cluster.
+    type: dict
+  node_config:
+    description: On the controller, directives for all instances of the host. Stronger than O(cluster_config).
+    type: dict
+  port_config:
+    description: On the controller, directives for single instances, by port. Stronger than O(node_config).
+    type: dict
+  username:
+    description: On the controller, user with which replicas log in to their master, unless it is the default user.
+    type: str
+  password:
+    description: On the controller, password of clients and replicas.
+    type: str
+  tls:
+    description: On the controller, paths on the host of V(ca), V(cert) and V(key). Without them there is no TLS.
+    type: dict
+  template:
+    description: On the controller, path of the template of redis.conf.
+    type: path
+    required: true
+  unit_template:
+    description: On the controller, path of the template of the systemd unit.
+    type: path
+    required: true
+  before_start_script:
+    description: On the controller, path of the script that guards every start.
+    type: path
+    required: true
+  conf_dir:
+    description: Directory of the configuration on the host.
+    type: path
+    required: true
+  data_dir:
+    description: Directory of the data, with a directory of its own for each port.
+    type: path
+    required: true
+  log_dir:
+    description: Directory of the logs.
+    type: path
+    required: true
+  run_dir:
+    description: Directory of the pidfiles.
+    type: path
+    required: true
+  user:
+    description: User that Redis runs as. Without root it is ignored, and Redis runs as whoever runs the module.
+    type: str
+    default: redis
+  group:
+    description: Group that Redis runs as. As O(user).
+    type: str
+    default: redis
+  remove_data:
+    description: With O(state=absent), also remove data and logs of the instances.
+    type: bool
+    default: false
+  timeout:
+    description: Bound of each wait, in seconds.
+    type: float
+    default: 30
+  instances:
+    description: The instances, from the action plugin.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The inventory's name of the host, a colon, and the port.
+        type: str
+        required: true
+      port:
+        description: Port for clients. The bus port is 10000 higher.
+        type: int
+        required: true
+      listen:
+        description: Addresses that it binds.
+        type: list
+        elements: str
+        required: true
+      tls:
+        description: Whether it speaks TLS.
+        type: bool
+        required: true
+      content:
+        description: Text of redis.conf with marks where the secrets belong.
+        type: str
+        required: true
+      conf:
+        description: Path of redis.conf.
+        type: path
+        required: true
+      data_dir:
+        description: Data directory of the instance.
+        type: path
+        required: true
+      logfile:
+        description: Path of its log.
+        type: path
+        required: true
+      pidfile:
+        description: Path of its pidfile.
+        type: path
+        required: true
+  secrets:
+    description: From the action plugin, the secret for each mark in the texts.
+    type: dict
+  unit:
+    description: From the action plugin, text of the systemd unit.
+    type: str
+    default: ""
+  before_start:
+    description: From the action plugin, text of the script that guards every start.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    description: Says what would change, and tries a changed redis.conf with the real server, but changes nothing.
+    support: full
+  diff_mode:
+    description: Before and after of each file and each process, secrets hidden.
+    support: full
+author:
+  - Slotwright
+"""
+
+EXAMPLES = r"""
+- name: Two instances on a host with systemd
+  redis_instances:
+    server: /usr/bin/redis-server
+    server_version: 7.0.15
+    address: 10.0.1.11
+    ports: [7001, 7002]
+    cluster_config:
+      maxmemory: 2gb
+      save: ["3600 1", "300 100"]
+    port_config:
+      7002:
+        maxmemory: 4gb
+    template: "{{ playbook_dir }}/templates/redis.conf.j2"
+    unit_template: "{{ playbook_dir }}/templates/redis-cluster@.service.j2"
+    before_start_script: "{{ playbook_dir }}/templates/redis-cluster-before-start.sh"
+"""
+
+RETURN = r"""
+instances:
+  description: What stands there now. In check mode, what would stand there.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the instance.
+      type: str
+    port:
+      description: Its port.
+      type: int
+    pid:
+      description: Process, null when it does not run.
+      type: int
+    running:
+      description: Whether it runs.
+      type: bool
+    started:
+      description: Whether this call started it.
+      type: bool
+    changed_files:
+      description: Paths that this call made, changed or removed for the instance.
+      type: list
+      elements: str
+    restart_pending:
+      description: Whether it runs with another redis.conf than the one that is in place now.
+      type: bool
+    server_version:
+      description: Version of the server binary. Empty when the instance was stopped or nothing is installed yet.
+      type: str
+  sample:
+    - name: redis-a1:7001
+      port: 7001
+      pid: 4711
+      running: true
+      started: false
+      changed_files: []
+      restart_pending: false
+      server_version: 7.0.15
+findings:
+  description: What was wrong, as a list with one entry.
+  returned: failure
+  type: list
+  elements: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.slotwright_host import HostError, converge  # noqa: E402
+
+INSTANCE = {
+    "name": {"type": "str", "required": True},
+    "port": {"type": "int", "required": True},
+    "listen": {"type": "list", "elements": "str", "required": True},
+    "tls": {"type": "bool", "required": True},
+    "content": {"type": "str", "required": True},
+    "conf": {"type": "path", "required": True},
+    "data_dir": {"type": "path", "required": True},
+    "logfile": {"type": "path", "required": True},
+    "pidfile": {"type": "path", "required": True},
+}
+ON_THE_CONTROLLER = {
+    "server_version": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    "ports": {"type": "list", "elements": "int", "required": True},
+    "cluster_config": {"type": "dict"},
+    "node_config": {"type": "dict"},
+    "port_config": {"type": "dict"},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "tls": {"type": "dict"},
+    "template": {"type": "path", "required": True},
+    "unit_template": {"type": "path", "required": True},
+    "before_start_script": {"type": "path", "required": True},
+    "data_dir": {"type": "path", "required": True},
+    "log_dir": {"type": "path", "required": True},
+    "run_dir": {"type": "path", "required": True},
+}
+ON_THE_HOST = {
+    "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
+    "service": {"type": "str", "choices": ["systemd", "process"], "default": "systemd"},
+    "server": {"type": "path", "required": True},
+    "conf_dir": {"type": "path", "required": True},
+    "user": {"type": "str", "default": "redis"},
+    "group": {"type": "str", "default": "redis"},
+    "remove_data": {"type": "bool", "default": False},
+    "timeout": {"type": "float", "default": 30},
+    "instances": {"type": "list", "elements": "dict", "options": INSTANCE},
+    "secrets": {"type": "dict", "no_log": True},
+    "unit": {"type": "str", "default": ""},
+    "before_start": {"type": "str", "default": ""},
+}
+
+
+def main() -> None:
+    module = AnsibleModule({**ON_THE_CONTROLLER, **ON_THE_HOST}, supports_check_mode=True)
+    try:
+        result = converge(module.params, check=module.check_mode)
+        for warning in result.pop("warnings"):
+            module.warn(warning)
+        module.exit_json(**result)
+    except HostError as error:
+        module.fail_json(msg=str(error), findings=[error.finding])
+
+
+if __name__ == "__main__":
+    main()

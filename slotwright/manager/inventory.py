@@ -1,0 +1,111 @@
+"""The inventory as Ansible holds it: its own parsing, precedence and templating, then slotwright.core.inventory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from jinja2 import Undefined, UndefinedError
+
+from slotwright.core.inventory import Cluster, Inventory, read_inventory
+from slotwright.core.variables import Unreadable
+
+GROUP = "redis"
+_CONNECTION_PREFIXES = (
+    "ansible_connection",
+    "ansible_host",
+    "ansible_password",
+    "ansible_port",
+    "ansible_private_key_file",
+    "ansible_ssh_",
+    "ansible_user",
+)
+
+
+def load(source: str) -> list[dict[str, Any]]:
+    """The arguments of the module redis_cluster for each cluster of the inventory at `source`. Raises Refused."""
+    from ansible.inventory.manager import InventoryManager
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.plugins.loader import init_plugin_loader
+    from ansible.vars.hostvars import HostVars
+    from ansible.vars.manager import VariableManager
+
+    init_plugin_loader()
+    loader = DataLoader()
+    manager = InventoryManager(loader=loader, sources=[source])
+    hostvars = HostVars(manager, VariableManager(loader=loader, inventory=manager), loader)
+    hosts = [host.name for host in manager.get_hosts(GROUP)]
+    return [arguments(cluster, hostvars) for cluster in inventory_of(hosts, hostvars).clusters]
+
+
+def inventory_of(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> Inventory:
+    """read_inventory with the variables that Ansible holds and the files that the controller has. Raises Refused."""
+    variables = {host: _evaluated(hostvars[host]) for host in hosts}
+    return read_inventory(hosts, variables, lambda path: Path(path).expanduser().is_file())
+
+
+def arguments(cluster: Cluster, hostvars: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the module redis_cluster. What is not set is left out: a module takes null for a value."""
+    topology = cluster.topology
+    arguments = {
+        "name": topology.name,
+        "instances": [
+            {"name": i.name, "host": i.host, "zone": i.zone, "address": i.address, "port": i.port}
+            for i in topology.instances
+        ],
+        "replicas": topology.replicas,
+        "shards": cluster.shards,
+        "username": cluster.username,
+        "password": cluster.password,
+        "tls_ca": cluster.tls_ca,
+        "tls_cert": cluster.tls_cert,
+        "tls_key": cluster.tls_key,
+        "reach": cluster.reach,
+        "ssh": _ssh(topology.hosts, hostvars) if cluster.reach == "ssh" else None,
+        "timeout": cluster.timeout,
+        "allow_zone_risk": topology.allow_zone_risk,
+        "strict_versions": cluster.strict_versions,
+        "settings": dict(topology.settings),
+    }
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _ssh(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    # paramiko is slow to import, and Ansible loads this file in every worker.
+    from slotwright.link.ssh import ssh_target
+
+    return {host: asdict(ssh_target({"inventory_hostname": host, **_evaluated(hostvars[host])})) for host in hosts}
+
+
+def _evaluated(lazy: Mapping[str, Any]) -> dict[str, Any]:
+    """A host's Redis and connection variables as plain values. Templates are evaluated one by one on access."""
+    return {name: _plain(lazy, name) for name in lazy if _ours(name)}
+
+
+def _ours(name: str) -> bool:
+    return name.lower().startswith(("redis_", "redis-")) or name.startswith(_CONNECTION_PREFIXES)
+
+
+def _plain(container: Any, key: Any) -> Any:
+    """The value at key, without Ansible's lazy containers and tags; Unreadable where it cannot be evaluated."""
+    try:
+        value = container[key]
+        if isinstance(value, Undefined):
+            str(value)  # raises, and says what is undefined
+    except (AnsibleError, UndefinedError) as error:
+        return Unreadable(str(error))
+    if isinstance(value, dict):
+        return {_untagged(k): _plain(value, k) for k in value}
+    if isinstance(value, list):
+        return [_plain(value, index) for index in range(len(value))]
+    return _untagged(value)
+
+
+def _untagged(value: Any) -> Any:
+    for kind in (str, int, float):
+        if isinstance(value, kind) and not isinstance(value, bool):
+            return kind(value)
+    return value

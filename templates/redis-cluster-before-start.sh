@@ -1,0 +1,38 @@
+#!/bin/sh
+# Runs as Redis's user before every start of an instance, by systemd and by Ansible alike.
+# $1: data directory of the instance, $2: its redis.conf.
+# A node that starts with an empty nodes.conf takes a new identity and can never be told from the member it was.
+set -eu
+umask 077
+data=$1 conf=$2
+
+refuse() {
+  echo "refused to start: $data/nodes.conf $1, but the instance is a known cluster member." \
+    "Put the copy back (cp $data/nodes.conf.before-start $data/nodes.conf) or, to start a new member, remove both." >&2
+  exit 1
+}
+
+if [ -s "$data/nodes.conf" ]; then
+  # The last line that Redis writes. Without it the file is cut short, and Redis would refuse it too.
+  grep -Eq '^vars currentEpoch [0-9]+ lastVoteEpoch [0-9]+$' "$data/nodes.conf" || refuse "is cut short"
+  cp "$data/nodes.conf" "$data/nodes.conf.before-start.new"
+  mv "$data/nodes.conf.before-start.new" "$data/nodes.conf.before-start"
+elif [ -s "$data/nodes.conf.before-start" ]; then
+  refuse "is empty or missing"
+fi
+
+# CONFIG REWRITE copies users and modules of redis.conf into rewrite.conf, and Redis refuses to read them twice; the
+# password of the default user would even be the old one. What redis.conf states is taken out of rewrite.conf.
+awk '
+  NR == FNR {
+    if ($1 == "user" || $1 == "loadmodule") ours[$1 " " $2]
+    if ($1 == "requirepass") ours["user default"]
+    if ($1 == "aclfile") aclfile = 1
+    next
+  }
+  !(($1 " " $2) in ours) && !(aclfile && $1 == "user")
+' "$conf" "$data/rewrite.conf" >"$data/rewrite.conf.new"
+mv "$data/rewrite.conf.new" "$data/rewrite.conf"
+
+# What this process was started with. Another redis.conf later on means: a restart is pending.
+sha256sum <"$conf" >"$data/redis.conf.started"

@@ -1,0 +1,52 @@
+"""Shared fixtures. Real servers only: see tests/live/servers.py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+from tests.live.servers import Servers
+
+SOAK = os.environ.get("SLOTWRIGHT_SOAK") == "1"
+
+# The same examples every time: a red test is then never luck. A soak looks for new ones.
+hypothesis.settings.register_profile("test", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("soak", deadline=None, max_examples=5000)
+hypothesis.settings.load_profile("soak" if SOAK else "test")
+
+
+class PlaybooksTogether(LoadScopeScheduling):
+    """Any test goes to any xdist worker, but the playbook tests share the demo's addresses: one worker has them all.
+
+    (xdist's own way, `--dist loadgroup`, silently groups nothing under pytest 9.2: pytest-xdist#1386.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "playbooks" if nodeid.startswith("tests/playbooks/") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> PlaybooksTogether:
+    return PlaybooksTogether(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `soak` run only under `make soak`."""
+    kept = [item for item in items if SOAK or item.get_closest_marker("soak") is None]
+    left_out = [item for item in items if item not in kept]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+@pytest.fixture
+def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Servers]:
+    """Real redis-server processes. A module may set LOOPBACK = "127.x" to take addresses from its own /16."""
+    with Servers(tmp_path, getattr(request.module, "LOOPBACK", "127.24")) as running:
+        yield running

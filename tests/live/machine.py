@@ -1,0 +1,97 @@
+"""A host for tests of module redis_instances: everything that the role gives it, with directories under tmp_path."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import importlib.util
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import redis
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load(path: str) -> ModuleType:
+    """A plugin as a Python module. Ansible finds these by directory; they are in no package."""
+    name = path.replace("/", "_").removesuffix(".py")
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / path)
+        assert spec and spec.loader
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+slotwright_host = load("plugins/module_utils/slotwright_host.py")
+# The name under which Ansible hands it to the module.
+sys.modules["ansible.module_utils.slotwright_host"] = slotwright_host
+rendered: Callable[[str, dict[str, Any]], dict[str, Any]] = load("plugins/action/redis_instances.py").rendered
+
+
+@dataclass
+class Machine:
+    """One host with instances at `ports` of its address. Close it: its servers are daemons and outlive the test."""
+
+    directory: Path
+    address: str
+    ports: list[int] = field(default_factory=lambda: [7001])
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def converge(self, *, check: bool = False, **options: Any) -> dict[str, Any]:
+        """What module redis_instances returns. Raises HostError."""
+        given = self.given(**options)
+        result: dict[str, Any] = slotwright_host.converge(given | rendered("h1", given), check=check)
+        return result
+
+    def given(self, **options: Any) -> dict[str, Any]:
+        """The options as a task gives them."""
+        server = shutil.which("redis-server")
+        assert server, "redis-server is not on PATH"
+        return {
+            "state": "started",
+            "service": "process",
+            "server": server,
+            "server_version": "7.0.15",
+            "address": self.address,
+            "ports": self.ports,
+            "conf_dir": str(self.directory / "conf"),
+            "data_dir": str(self.directory / "data"),
+            "log_dir": str(self.directory / "log"),
+            "run_dir": str(self.directory / "run"),
+            "user": getpass.getuser(),
+            "group": getpass.getuser(),
+            "timeout": 20,
+            "remove_data": False,
+            "template": str(ROOT / "templates/redis.conf.j2"),
+            "unit_template": str(ROOT / "templates/redis-cluster@.service.j2"),
+            "before_start_script": str(ROOT / "templates/redis-cluster-before-start.sh"),
+            **self.options,
+            **options,
+        }
+
+    def conf(self, port: int = 7001) -> Path:
+        return self.directory / "conf" / str(port) / "redis.conf"
+
+    def data(self, name: str, port: int = 7001) -> Path:
+        return self.directory / "data" / str(port) / name
+
+    def pid(self, port: int = 7001) -> int:
+        return int((self.directory / "run" / f"{port}.pid").read_text())
+
+    def call(self, *words: str | int, port: int = 7001, password: str | None = None) -> Any:
+        with redis.Redis(self.address, port, password=password, decode_responses=True) as client:
+            return client.execute_command(*words)
+
+    def close(self) -> None:
+        for pidfile in (self.directory / "run").glob("*.pid"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pidfile.read_text()), signal.SIGKILL)
