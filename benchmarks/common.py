@@ -11,6 +11,7 @@ import multiprocessing
 import socket
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -50,6 +51,7 @@ class Judge:
     """Watches the nodes from before the tool starts until it has returned and the cluster has held for HOLD seconds.
 
     A node that lacks something is asked alone until it does not, so that watching hardly costs the nodes anything.
+    Raises NotUsableError where a node cannot be reached.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], timeout: float) -> None:
@@ -57,7 +59,8 @@ class Judge:
         self._process = multiprocessing.Process(target=_watch, args=(endpoints, timeout, theirs), daemon=True)
         self._process.start()
         theirs.close()
-        self._pipe.recv()  # connected and looking
+        if (trouble := self._pipe.recv()) is not None:
+            raise NotUsableError(trouble)
 
     def verdict(self, returned: float) -> Verdict:
         """Call once the tool has returned. Raises NotUsableError."""
@@ -75,12 +78,20 @@ class Judge:
 
 
 def _watch(endpoints: Sequence[Endpoint], timeout: float, pipe: Connection) -> None:
-    nodes = [_Node(*endpoint) for endpoint in endpoints]
-    pipe.send("looking")
-    deadline = time.monotonic() + timeout
-    stubborn, since, returned, looks = nodes[0], None, None, 0
-    begun = bad_begun = bad_ended = 0.0
-    lacked = ""
+    with suppress(EOFError, BrokenPipeError):  # the benchmark is gone
+        try:
+            nodes = [_Node(*endpoint) for endpoint in endpoints]
+            pipe.send(None)
+            answer: Verdict | str = _follow(nodes, time.monotonic() + timeout, pipe)
+        except (NotUsableError, OSError) as error:
+            answer = str(error)
+        pipe.send(answer)
+
+
+def _follow(nodes: Sequence[_Node], deadline: float, pipe: Connection) -> Verdict:
+    stubborn, lacked, looks = nodes[0], "", 0
+    returned = since = None
+    bad_begun = bad_ended = 0.0
     while (begun := time.monotonic()) < deadline:
         looks += 1
         found = _first([stubborn], len(nodes)) or _first(nodes, len(nodes))
@@ -92,10 +103,9 @@ def _watch(endpoints: Sequence[Endpoint], timeout: float, pipe: Connection) -> N
         if returned is None and pipe.poll():
             returned = pipe.recv()
         if returned is not None and since is not None and begun >= max(returned, since) + HOLD:
-            pipe.send(Verdict(since, bad_begun, bad_ended, lacked, looks))
-            return
+            return Verdict(since, bad_begun, bad_ended, lacked, looks)
         time.sleep(max(EVERY, ended - begun))
-    pipe.send(f"not usable for {HOLD:g} s within {timeout:g} s; lacking last: {lacked}")
+    raise NotUsableError(f"the cluster is not usable in time; lacking last: {lacked}")
 
 
 def _first(nodes: Iterable[_Node], size: int) -> tuple[_Node, str] | None:

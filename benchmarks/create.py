@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,9 @@ from statistics import median
 
 from benchmarks.common import Judge, NotUsableError, Verdict
 from slotwright.core.topology import Instance, Topology
-from slotwright.link.connect import Access, Links
+from slotwright.errors import SlotwrightError
+from slotwright.link.access import Access
+from slotwright.link.connect import Links
 from slotwright.manager.converge import converge
 from slotwright.manager.request import ARGUMENTS, Request
 from tests.live.servers import Server, Servers
@@ -40,7 +43,8 @@ class Run:
     """One creation; seconds since the tool was started.
 
     returned: the tool ended. usable: it had ended and the judge called the cluster usable. late: how long after the
-    tool's end the judge still found something lacking (0: usable at once), and lacked: what.
+    tool's end the judge still found something lacking (0: usable at once), and lacked: what. failed: why the run
+    does not count; its times are then until the failure.
     """
 
     tool: str
@@ -51,6 +55,11 @@ class Run:
     lacked: str
     load: float
     log: list[str]
+    failed: str = ""
+
+
+class ToolFailedError(Exception):
+    """The tool's process ended with an error, or left the nodes otherwise than it should."""
 
 
 def library(nodes: Sequence[Server]) -> list[str]:
@@ -84,12 +93,20 @@ def redis_cli(nodes: Sequence[Server]) -> list[str]:
 
 
 TOOLS: dict[str, Tool] = {"library": library, "process": process, "redis-cli": redis_cli}
+TITLES = {
+    "library": "Slotwright, library call",
+    "process": "Slotwright, whole process",
+    "redis-cli": "redis-cli, whole process",
+}
 
 
 def _execute(command: list[str], given: str) -> str:
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    try:
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ToolFailedError(f"{command[0]} has not returned after {TIMEOUT:g} s") from error
     if done.returncode:
-        raise SystemExit(f"{command[0]} failed with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise ToolFailedError(f"{command[0]} ended with {done.returncode}: {(done.stdout + done.stderr)[-500:]}")
     return done.stdout
 
 
@@ -110,15 +127,18 @@ def measure(tool: str, count: int) -> Run:
         nodes = servers.start_many(count, config=dict(STOCK))
         time.sleep(BOOT)
         judge = Judge([(n.address, n.port) for n in nodes], TIMEOUT)
+        load = os.getloadavg()[0]
+        begun = time.monotonic()
         try:
-            load = os.getloadavg()[0]
-            begun = time.monotonic()
             log = TOOLS[tool](nodes)
             returned = time.monotonic()
             verdict = judge.verdict(returned)
+            _as_before(nodes)
+        except (SlotwrightError, ToolFailedError, NotUsableError) as error:
+            spent = time.monotonic() - begun
+            return Run(tool, count, spent, spent, 0.0, "", load, [], str(error))
         finally:
             judge.dismiss()
-        _as_before(nodes)
         return _run(tool, count, begun, returned, verdict, load, log)
 
 
@@ -134,7 +154,7 @@ def _as_before(nodes: Sequence[Server]) -> None:
         for directive, value in STOCK.items():
             found = node.call("CONFIG", "GET", directive)[1]
             if found != value:
-                raise SystemExit(f"{node.name} was left with {directive} {found}, not {value}")
+                raise ToolFailedError(f"{node.name} was left with {directive} {found}, not {value}")
 
 
 def rounds(count: int, pairs: int, tools: Sequence[str]) -> list[Run]:
@@ -147,7 +167,7 @@ def rounds(count: int, pairs: int, tools: Sequence[str]) -> list[Run]:
             runs.append(run)
             print(
                 f"{count:3} nodes, {tool:9}: returned {run.returned:6.2f} s, usable {run.usable:6.2f} s, "
-                f"late {run.late * 1000:5.0f} ms, load {run.load:.1f}",
+                f"late {run.late * 1000:5.0f} ms, load {run.load:.1f} {run.failed}",
                 file=sys.stderr,
             )
     return runs
@@ -156,29 +176,32 @@ def rounds(count: int, pairs: int, tools: Sequence[str]) -> list[Run]:
 def table(runs: Sequence[Run]) -> str:
     lines = [
         "| nodes | tool | runs | returns, s | usable, s | usable after its return, ms | ours is faster by |",
-        "|--:|---|--:|---|---|--:|--:|",
+        "|--:|---|---|---|---|--:|--:|",
     ]
     for count in sorted({r.nodes for r in runs}):
-        base = [r.usable for r in runs if (r.nodes, r.tool) == (count, "redis-cli")]
-        exits = [r.returned for r in runs if (r.nodes, r.tool) == (count, "redis-cli")]
-        for tool, title in (
-            ("library", "Slotwright, library call"),
-            ("process", "Slotwright, whole process"),
-            ("redis-cli", "redis-cli, whole process"),
-        ):
+        for tool, title in TITLES.items():
             mine = [r for r in runs if (r.nodes, r.tool) == (count, tool)]
+            good = [r for r in mine if not r.failed]
             if not mine:
                 continue
-            usable = [r.usable for r in mine]
-            ratio = ""
-            if tool != "redis-cli" and base:
-                ratio = f"**{median(base) / median(usable):.1f} ×** (its exit: {median(exits) / median(usable):.1f} ×)"
-            cells = [
-                str(count), title, str(len(mine)), _spread([r.returned for r in mine]), _spread(usable),
-                f"{max(r.late for r in mine) * 1000:.0f} at most", ratio,
-            ]  # fmt: skip
+            failed = len(mine) - len(good)
+            cells = [str(count), title, f"{len(mine)}, {failed} failed" if failed else str(len(mine))]
+            if good:
+                late = max(r.late for r in good) * 1000
+                cells += [_spread([r.returned for r in good]), _spread([r.usable for r in good]), f"{late:.0f} at most"]
+                cells.append("" if tool == "redis-cli" else _ratio(runs, good))
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _ratio(runs: Sequence[Run], ours: Sequence[Run]) -> str:
+    theirs = [r for r in runs if (r.nodes, r.tool) == (ours[0].nodes, "redis-cli") and not r.failed]
+    if not theirs:
+        return ""
+    usable, ended, mine = (
+        median(times) for times in ([r.usable for r in theirs], [r.returned for r in theirs], [r.usable for r in ours])
+    )
+    return f"**{usable / mine:.1f} ×** (its exit: {ended / mine:.1f} ×)"
 
 
 def _spread(seconds: Sequence[float]) -> str:
@@ -199,19 +222,20 @@ def main() -> None:
     parser.add_argument("--tools", default="library,redis-cli,process", help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left behind
     runs: list[Run] = []
-    try:
-        for count in map(int, options.sizes.split(",")):
-            runs += rounds(count, options.pairs or (5 if count <= 6 else 3), options.tools.split(","))
-    except NotUsableError as error:
-        raise SystemExit(str(error)) from error
+    for count in map(int, options.sizes.split(",")):
+        runs += rounds(count, options.pairs or (5 if count <= 6 else 3), options.tools.split(","))
     loads = [r.load for r in runs]
     print(f"\nMedian (min–max). {machine()}; load average before the runs {min(loads):.1f}–{max(loads):.1f}.\n")
     print(table(runs))
     if options.json:
         options.json.write_text(json.dumps([asdict(r) for r in runs], indent=1) + "\n")
-    if early := [r for r in runs if r.late and r.tool != "redis-cli"]:
-        raise SystemExit(f"{len(early)} runs of ours returned before the cluster was usable: {early[0].lacked}")
+    ours = [r for r in runs if r.tool != "redis-cli"]
+    wrong = [f"{r.nodes} nodes, {r.tool}: {r.failed}" for r in runs if r.failed]
+    wrong += [f"{r.nodes} nodes, {r.tool}: returned before the cluster was usable: {r.lacked}" for r in ours if r.late]
+    if wrong:
+        raise SystemExit("\n".join(wrong))
 
 
 if __name__ == "__main__":

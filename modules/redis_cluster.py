@@ -121,6 +121,9 @@ log:
   elements: str
 """
 
+import json  # noqa: E402
+import sys  # noqa: E402
+
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib  # noqa: E402
 
 try:
@@ -134,7 +137,9 @@ else:
 
 def main() -> None:
     if MISSING:
-        AnsibleModule({}, bypass_checks=True).fail_json(msg=missing_required_lib("slotwright"), exception=str(MISSING))
+        # Its own arguments are in the library that is missing, so that none can be checked.
+        print(json.dumps({"failed": True, "msg": missing_required_lib("slotwright"), "exception": str(MISSING)}))
+        sys.exit(1)
     own = {
         "phase": {"type": "str", "choices": ["converge", "preflight"], "default": "converge"},
         "parallel": {"type": "int", "default": 0},

@@ -42,6 +42,7 @@ _value:
   elements: dict
 """
 
+
 def slotwright_clusters(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
         inventory = inventory_of(hosts, hostvars)
@@ -51,6 +52,15 @@ def slotwright_clusters(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> li
     return [arguments(cluster, hostvars) for cluster in inventory.clusters]
 
 
+def slotwright_refusals(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[str]:
+    """Why slotwright_clusters would fail, a line for each reason; empty where it would not."""
+    try:
+        inventory_of(hosts, hostvars)
+    except Refused as refused:
+        return [f"- {finding}" for finding in refused.findings]
+    return []
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"slotwright_clusters": slotwright_clusters}
+        return {"slotwright_clusters": slotwright_clusters, "slotwright_refusals": slotwright_refusals}

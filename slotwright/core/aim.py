@@ -129,9 +129,7 @@ def _legal(topology: Topology, shard: _Shard, instance: Instance) -> bool:
     return len(topology.zones) < 2 or topology.allow_zone_risk or shard.at.zone != instance.zone
 
 
-def _choose(
-    topology: Topology, shards: list[_Shard], instance: Instance, later: Sequence[Instance]
-) -> _Shard | None:
+def _choose(topology: Topology, shards: list[_Shard], instance: Instance, later: Sequence[Instance]) -> _Shard | None:
     """The shard that needs a replica most and may have this one, so that as many as can be still get theirs."""
 
     def rank(shard: _Shard) -> tuple[int, int]:

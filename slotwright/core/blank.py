@@ -28,7 +28,9 @@ def blank(instance: Instance) -> NodeView:
     )
 
 
-def with_blanks(topology: Topology, view: ClusterView, kinds: frozenset[str]) -> tuple[ClusterView, tuple[Silence, ...]]:
+def with_blanks(
+    topology: Topology, view: ClusterView, kinds: frozenset[str]
+) -> tuple[ClusterView, tuple[Silence, ...]]:
     """Take silent instances of these kinds, unless they are members already, for blank ones to come.
 
     Returns the view with them, and the silences so taken.

@@ -23,17 +23,26 @@ def layout(topology: Topology, view: ClusterView) -> list[dict[str, object]]:
 
 
 def layout_lines(topology: Topology, view: ClusterView) -> list[str]:
-    """The same for people, then the nodes that have no part in it, and the settings of every node."""
+    """The same for people, then the nodes that have no part in it."""
     lines = []
     for master in _masters(view):
         lines.append(f"slots {master.peer.slots} ({len(master.peer.slots)})")
         lines.append(f"  master   {_label(topology, master)}")
         lines += [f"  replica  {_label(topology, r)}" for r in _replicas(view, master)]
-    lines += list(_idle(topology, view))
-    for node in view.nodes:
-        if node.settings:
-            lines.append(f"{node.name}: " + ", ".join(f"{k} {v}" for k, v in node.settings))
-    return lines
+    return lines + list(_idle(topology, view))
+
+
+def before_after(topology: Topology, before: ClusterView, after: ClusterView) -> tuple[str, str]:
+    """The two sides of --diff: the layouts, and those settings of nodes that differ."""
+    lines = [layout_lines(topology, view) for view in (before, after)]
+    for then in after.nodes:
+        now = before.by_name[then.name]
+        changed = [(k, now.setting(k), v) for k, v in then.settings if now.setting(k) != v]
+        for directive, old, new in changed:
+            lines[0].append(f"{then.name}: {directive} {old}")
+            lines[1].append(f"{then.name}: {directive} {new}")
+    one, other = ("".join(f"{line}\n" for line in side) for side in lines)
+    return one, other
 
 
 def _idle(topology: Topology, view: ClusterView) -> Iterator[str]:

@@ -202,5 +202,3 @@ def _old_replicas(view: ClusterView, replicas: tuple[Step, ...]) -> Iterator[Fin
 
 def _version(node: NodeView) -> str:
     return f"{node.flavor} {node.version}"
-
-

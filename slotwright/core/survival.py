@@ -33,6 +33,11 @@ class Survival:
         return self.masters_left >= self.masters_needed
 
     @property
+    def slots_left(self) -> int:
+        """Slots that are served again in the end, with nobody's help."""
+        return SLOT_COUNT - self.slots_lost - (0 if self.quorum else self.slots_waiting)
+
+    @property
     def survives(self) -> bool:
         """All slots are served again without anybody's help."""
         return self.slots_lost == 0 and (self.quorum or self.slots_waiting == 0)
@@ -53,7 +58,7 @@ class Survival:
             "masters_needed": self.masters_needed,
             "quorum": self.quorum,
             "slots_lost": self.slots_lost,
-            "slots_left": SLOT_COUNT - self.slots_lost if self.quorum else SLOT_COUNT - self.slots_waiting - self.slots_lost,
+            "slots_left": self.slots_left,
             "shards_without_redundancy": self.shards_bare,
             "survives": self.survives,
             "verdict": self.verdict,

@@ -42,7 +42,8 @@ def apply(
 
     timeout (seconds) bounds each wait. parallel: how many steps go out together, 0 for a whole stage.
     Raises Refused before anything is changed where an ACL would refuse a command; later SlotwrightError: a command
-    that was refused, a wait that ran out, a step that an obstacle held up until then. Settings that the plan changed for the time of a creation are put back before the error goes on.
+    that was refused, a wait that ran out, a step that an obstacle held up until then. Settings that the plan changed
+    for the time of a creation are put back before the error goes on.
     """
     if refusals := forbidden(plan.steps, view, links):
         raise Refused(refusals)

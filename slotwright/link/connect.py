@@ -39,7 +39,7 @@ Command = Sequence[Any]
 Kind = Literal["refused", "timeout", "auth", "tls", "ssh", "no-route", "protocol", "closed"]
 
 
-class LinkDown(SlotwrightError):  # noqa: N818 (a state, as the operator sees it)
+class LinkDown(SlotwrightError):
     """An instance does not answer, or no longer. Its link stays down until it is opened again."""
 
     def __init__(self, silence: Silence) -> None:
@@ -48,7 +48,7 @@ class LinkDown(SlotwrightError):  # noqa: N818 (a state, as the operator sees it
         self.silence = silence
 
 
-class Unreached(RedisConnectionError):  # noqa: N818
+class Unreached(RedisConnectionError):
     """Raised where a stream cannot be opened, in redis-py's family so that its own clients understand it."""
 
     def __init__(self, kind: Kind, detail: str, remedy: str) -> None:

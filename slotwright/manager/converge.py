@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slotwright.core.blank import with_blanks
-from slotwright.core.diff import layout, layout_lines, survival_lines
+from slotwright.core.diff import before_after, layout, layout_lines, survival_lines
 from slotwright.core.invariants import violations
 from slotwright.core.plan import Plan, plan
 from slotwright.core.simulate import simulate, unsettled
@@ -87,6 +87,7 @@ def result(request: Request, outcome: Outcome) -> dict[str, Any]:
     """The outcome as the module returns it."""
     topology = request.topology
     zones = survival(topology, outcome.after)
+    before, after = before_after(topology, outcome.before, outcome.after)
     findings = sorted(dict.fromkeys(outcome.findings), key=lambda f: f.severity.rank)
     return {
         "changed": outcome.changed,
@@ -103,8 +104,8 @@ def result(request: Request, outcome: Outcome) -> dict[str, Any]:
         "diff": {
             "before_header": f"cluster {topology.name}, as it is",
             "after_header": f"cluster {topology.name}, as the inventory says",
-            "before": "\n".join(layout_lines(topology, outcome.before)) + "\n",
-            "after": "\n".join(layout_lines(topology, outcome.after)) + "\n",
+            "before": before,
+            "after": after,
         },
     }
 

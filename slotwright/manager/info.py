@@ -41,14 +41,16 @@ def result(request: Request, view: ClusterView) -> dict[str, Any]:
     return {
         "changed": False,
         "nodes": [_node(n, view) for n in view.nodes],
-        "silent": [{"name": s.instance, "endpoint": s.endpoint, "kind": s.kind, "detail": s.detail} for s in view.silent],
+        "silent": [
+            {"name": s.instance, "endpoint": s.endpoint, "kind": s.kind, "detail": s.detail} for s in view.silent
+        ],
         "layout": layout(topology, view),
         "healthy": not any(f.severity is Severity.ERROR for f in found),
         "violations": [f.as_dict() for f in found],
         "survival": [row.as_dict() for row in survival(topology, view)],
         "host_survival": [row.as_dict() for row in host_survival(topology, view)],
         "text": picture_lines(topology, view, found),
-    }  # fmt: skip
+    }
 
 
 def main(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -48,9 +48,7 @@ class Request:
 
 
 def read_request(params: Mapping[str, Any]) -> Request:
-    instances = tuple(
-        Instance(i["name"], i["host"], i["zone"], i["address"], i["port"]) for i in params["instances"]
-    )
+    instances = tuple(Instance(i["name"], i["host"], i["zone"], i["address"], i["port"]) for i in params["instances"])
     replicas = params["replicas"]
     shards = params["shards"] or default_shards(len(instances), replicas)
     settings = tuple(sorted((str(k), str(v)) for k, v in params["settings"].items()))

@@ -76,7 +76,8 @@ BROKEN = {
         with_node("c1:7001", lambda n: replace(
             n, links_out=n.known_ids, links_in=n.known_ids - {HEALTHY.by_name[MASTER].id})), "I6", "c1:7001"),
     "a replica not in sync": (
-        with_node(REPLICA, lambda n: replace(n, replication=replace(n.replication, link_up=False))), "I7 I8", "shard of"),
+        with_node(REPLICA, lambda n: replace(n, replication=replace(n.replication, link_up=False))),
+        "I7 I8", "shard of"),
     "a replica far behind": (
         with_node("a1:7001", lambda n: replace(n, replication=replace(n.replication, offset=LAG_LIMIT + 1))),
         "I7", "shard of a1:7001"),

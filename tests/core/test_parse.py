@@ -59,7 +59,8 @@ def test_valkey_is_told_from_redis_by_its_own_name() -> None:
 
 
 def test_replication_of_a_master_and_of_a_replica() -> None:
-    master = replication(parse_info("role:master\nslave0:ip=1,state=online,offset=1\nslave1:ip=2,state=wait_bgsave\nmaster_repl_offset:9\n"))  # fmt: skip
+    replicas = "slave0:ip=1,state=online,offset=1\nslave1:ip=2,state=wait_bgsave\n"
+    master = replication(parse_info(f"role:master\n{replicas}master_repl_offset:9\n"))
     assert (master.role, master.online_replicas, master.offset) == ("master", 1, 9)
     replica = replication(
         parse_info("role:slave\nmaster_link_status:up\nmaster_sync_in_progress:1\nslave_repl_offset:7\nmaster_repl_offset:9\n")

@@ -76,9 +76,9 @@ def arm(event: Event, number: int, die: Callable[[], None]) -> None:
         sending = False
 
     original_send = apply._Run._send
-    apply._Run._send = counted(send, counts=lambda: event == "send")
-    apply._Run.stage = counted(apply._Run.stage, counts=lambda: event == "stage")
-    Link._write = counted(Link._write, counts=lambda: event == "write" and sending)
+    apply._Run._send = counted(send, counts=lambda: event == "send")  # type: ignore[method-assign]
+    apply._Run.stage = counted(apply._Run.stage, counts=lambda: event == "stage")  # type: ignore[method-assign]
+    Link._write = counted(Link._write, counts=lambda: event == "write" and sending)  # type: ignore[method-assign]
 
 
 def main() -> None:

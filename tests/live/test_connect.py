@@ -225,7 +225,8 @@ def test_a_closed_port_is_refused(servers: Servers) -> None:
     assert silence.kind == "refused"
     assert silence.finding.code == "not-reachable"
     assert str(silence.finding) == (
-        f"node redis-0:7000 ({node.name}): nothing listens on {node.name}. Start the instance, or correct its address and port."
+        f"node redis-0:7000 ({node.name}): nothing listens on {node.name}. "
+        "Start the instance, or correct its address and port."
     )
 
 

@@ -1,4 +1,4 @@
-"""What creating and converging a cluster promises, on real nodes: from blank ones, and from whatever was left half-made."""
+"""What creating and converging a cluster promises, on real nodes that are blank, live, or half-made."""
 
 from __future__ import annotations
 

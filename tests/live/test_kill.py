@@ -43,87 +43,105 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Creation:
         return Creation(outcome.plan.describe(), site.roles(), time.monotonic() - begun)
 
 
-Kill = Callable[[Site], object]
-"""Runs a controller on the site and kills it."""
+Do = Callable[[Site], None]
+"""Runs a controller on the site, which dies."""
 
 
-def killed_by_itself(event: Event, number: int, parallel: int) -> Kill:
-    def kill(site: Site) -> None:
+@dataclass(frozen=True)
+class Kill:
+    """left: the steps that it leaves to do; None where that depends on the moment."""
+
+    name: str
+    do: Do
+    left: tuple[str, ...] | None = None
+
+
+def by_itself(event: Event, number: int, parallel: int) -> Do:
+    def do(site: Site) -> None:
         process = Doom(site.request, event, number, parallel).start()
-        assert process.wait(60) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL, f"not killed, but ended with {process.returncode}"
 
-    return kill
+    return do
 
 
-def killed_after(seconds: float) -> Kill:
-    def kill(site: Site) -> None:
+def after(seconds: float) -> Do:
+    def do(site: Site) -> None:
         process = Doom(site.request).start()
         time.sleep(seconds)
         process.kill()
-        assert process.wait(60) in (-signal.SIGKILL, 0)  # 0: it was done before
+        assert process.wait(60) in (-signal.SIGKILL, 0), f"ended with {process.returncode}"  # 0: it was done before
 
-    return kill
+    return do
 
 
-def finished_by_one_run(directory: Path, kill: Kill, undisturbed: Creation) -> tuple[str, ...]:
-    """One site: created by a controller that is killed, then by one run more. Returns the steps that were left to it."""
-    with Servers(directory, LOOPBACK) as servers:
+def make_good(kill: Kill, directory: Path, undisturbed: Creation) -> None:
+    """On a site of its own: a creation that is killed, then one run, which must make it what it would have been."""
+    with Servers(directory / kill.name, LOOPBACK) as servers:
         site = start_site(servers)
         settings = site.settings()
-        kill(site)
+        kill.do(site)
         outcome = site.converge()
+        assert kill.left in (None, outcome.plan.describe())
         assert site.roles() == undisturbed.roles
         assert site.settings() == settings
         assert_sound(site)
         assert not site.converge().changed
-        return outcome.plan.describe()
 
 
-def at_every(
-    kills: Sequence[tuple[str, Kill, tuple[str, ...] | None]], directory: Path, undisturbed: Creation
-) -> None:
-    """Try every kill on a site of its own, many side by side. kills: a name, the kill, the steps then to be left."""
+MakeAllGood = Callable[[Sequence[Kill]], None]
 
-    def attempt(kill: tuple[str, Kill, tuple[str, ...] | None]) -> str | None:
-        name, act, rest = kill
+
+@pytest.fixture
+def make_all_good(undisturbed: Creation, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> MakeAllGood:
+    """Try every kill, many side by side, and say how many there were."""
+
+    def attempt(kill: Kill) -> str | None:
         try:
-            left = finished_by_one_run(directory / name, act, undisturbed)
-            assert rest is None or left == rest
+            make_good(kill, tmp_path, undisturbed)
         except Exception as error:
-            return f"killed {name}: {type(error).__name__}: {error}"
+            return f"killed {kill.name}: {type(error).__name__}: {error}"
         return None
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        wrong = [failure for failure in pool.map(attempt, kills) if failure]
-    assert not wrong, f"{len(wrong)} of {len(kills)} kills were not made good:\n" + "\n".join(wrong)
-    print(f"{len(kills)} kills made good by one run each")
+    def try_all(kills: Sequence[Kill]) -> None:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            wrong = [failure for failure in pool.map(attempt, kills) if failure]
+        with capsys.disabled():
+            points = f"{kills[0].name} to {kills[-1].name}"
+            print(f"\n{len(kills)} kill -9 of a controller, {points}: {len(wrong)} not made good")
+        assert not wrong, "\n".join(wrong)
+
+    return try_all
 
 
 def test_killed_at_every_step_boundary_one_run_does_just_the_steps_that_are_left(
-    undisturbed: Creation, tmp_path: Path
+    undisturbed: Creation, make_all_good: MakeAllGood
 ) -> None:
     steps = undisturbed.steps
-    kills = [
-        (f"after-step-{k}", killed_by_itself("stage", k, parallel=1), steps[k:]) for k in range(len(steps) + 1)
-    ]
-    at_every(kills, tmp_path, undisturbed)
+    make_all_good([Kill(f"after-step-{k}", by_itself("stage", k, 1), steps[k:]) for k in range(len(steps) + 1)])
 
 
-def test_killed_before_any_step_took_effect_one_run_does_just_the_steps_that_are_left(
-    undisturbed: Creation, tmp_path: Path
+def test_killed_before_a_step_that_was_sent_took_effect_one_run_does_just_the_steps_that_are_left(
+    undisturbed: Creation, make_all_good: MakeAllGood
 ) -> None:
     steps = undisturbed.steps
-    kills = [
-        (f"with-step-{k}-sent", killed_by_itself("send", k, parallel=1), steps[k:]) for k in range(1, len(steps) + 1)
-    ]
-    at_every(kills, tmp_path, undisturbed)
+    make_all_good([Kill(f"with-step-{k}-sent", by_itself("send", k, 1), steps[k:]) for k in range(1, len(steps) + 1)])
 
 
-def test_killed_with_a_stage_sent_to_some_of_its_nodes_only_one_run_finishes_it(
-    undisturbed: Creation, tmp_path: Path
+def test_killed_with_a_stage_sent_to_some_of_its_nodes_only_one_run_finishes_it(make_all_good: MakeAllGood) -> None:
+    make_all_good([Kill(f"after-write-{k}", by_itself("write", k, 0)) for k in range(1, WRITES + 1)])
+
+
+def test_controllers_that_each_die_after_one_step_make_the_cluster_together(
+    undisturbed: Creation, servers: Servers
 ) -> None:
-    kills = [(f"after-write-{k}", killed_by_itself("write", k, parallel=0), None) for k in range(1, WRITES + 1)]
-    at_every(kills, tmp_path, undisturbed)
+    site = start_site(servers)
+    settings = site.settings()
+    for _ in undisturbed.steps:
+        by_itself("stage", 1, 1)(site)
+    assert not site.converge().changed
+    assert site.roles() == undisturbed.roles
+    assert site.settings() == settings
+    assert_sound(site)
 
 
 @pytest.mark.parametrize(("event", "parallel"), [("stage", 1), ("send", 1), ("write", 0)])
@@ -135,7 +153,7 @@ def test_there_is_no_later_point_to_be_killed_at(
     assert process.wait(60) == 0
 
 
-def test_killed_at_random_moments_one_run_finishes_it(undisturbed: Creation, tmp_path: Path) -> None:
+def test_killed_at_random_moments_one_run_finishes_it(undisturbed: Creation, make_all_good: MakeAllGood) -> None:
     rng = random.Random(SEED)
     moments = [rng.uniform(0, undisturbed.seconds) for _ in range(RANDOM_KILLS)]
-    at_every([(f"after-{s:.3f}-s", killed_after(s), None) for s in moments], tmp_path, undisturbed)
+    make_all_good([Kill(f"{number}-after-{s:.3f}-s", after(s)) for number, s in enumerate(moments, start=1)])

@@ -1,4 +1,4 @@
-"""A play that is killed with -9, with all its processes, anywhere in a creation: the next play finishes what it left."""
+"""A play that is killed with -9, with all its processes, anywhere in a creation: the next play finishes it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tests.live.servers import ROOT, Servers, wait_until
 LOOPBACK = "127.27"
 TOGETHER = 5  # killed sites that one play then finishes
 AT_ONCE = 4
+STEPS = 29  # of the creation of six nodes
 
 
 def inventory(site: Site, name: str, directory: Path) -> Path:
@@ -39,9 +40,9 @@ def inventory(site: Site, name: str, directory: Path) -> Path:
 
 
 def play(inventories: Sequence[Path], output: Path, **environment: str) -> int:
-    """playbooks/cluster.yml on these inventories together. Returns its exit code, or minus the signal that killed it."""
-    command = [Path(sys.executable).parent / "ansible-playbook", "playbooks/cluster.yml"]
-    command += [word for path in inventories for word in ("-i", path)]
+    """playbooks/cluster.yml on these inventories together; its exit code, or minus the signal that killed it."""
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "playbooks/cluster.yml"]
+    command += [word for path in inventories for word in ("-i", str(path))]
     with output.open("w") as out:
         done = subprocess.run(
             command,
@@ -83,5 +84,46 @@ def processes_with(mark: str) -> list[str]:
 
 def roles(site: Site) -> dict[str, Role]:
     """What each node is, under the names that all sites share: "a1:7000" for "a1-k7:7000"."""
-    shared = {name: re.sub(r"-k\d+", "", name) for name in ("", *site.servers)}
+    shared = {name: re.sub(r"-k\d*", "", name) for name in ("", *site.servers)}
     return {shared[name]: Role(shared[role.master], role.slots) for name, role in site.roles().items()}
+
+
+def killed_and_finished(numbers: Sequence[int], directory: Path) -> list[dict[str, Role]]:
+    """Sites whose play is killed after so many steps each; then one play for all of them. What their nodes became."""
+    directory.mkdir()
+    with Servers(directory, LOOPBACK) as servers:
+        sites = {k: start_site(servers, suffix=f"-k{k}") for k in numbers}
+        settings = {k: site.settings() for k, site in sites.items()}
+        inventories = {k: inventory(site, f"k{k}", directory) for k, site in sites.items()}
+        for k, site in sites.items():
+            steps = site.foresee().plan.steps
+            assert killed_play(inventories[k], k) == -signal.SIGKILL, f"the play was not killed after step {k}"
+            left = site.foresee().plan.steps
+            assert left == steps[k:], f"killed after step {k}, {len(left)} of {len(steps)} steps are left"
+        for run, changed in (("first", len([k for k in numbers if k < STEPS])), ("second", 0)):
+            output = directory / f"{run}.out"
+            code = play(list(inventories.values()), output)
+            assert code == 0, f"the {run} play after the kills:\n{output.read_text()}"
+            assert len(re.findall("^changed: ", output.read_text(), re.MULTILINE)) == changed, output.read_text()
+        for k, site in sites.items():
+            assert site.settings() == settings[k], f"killed after step {k}"
+            assert_sound(site)
+        return [roles(site) for site in sites.values()]
+
+
+@pytest.mark.timeout(600)
+def test_a_play_killed_at_any_step_boundary_of_a_creation_is_finished_by_the_next_and_then_nothing_changes(
+    servers: Servers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed with it are its worker and the module's process. One play finishes several sites: that saves time."""
+    undisturbed = start_site(servers, suffix="-k")
+    assert len(undisturbed.foresee().plan.steps) == STEPS
+    assert killed_play(inventory(undisturbed, "undisturbed", tmp_path), STEPS + 1) == 0  # there is no later step
+    points = range(STEPS + 1)
+    batches = [points[i : i + TOGETHER] for i in range(0, len(points), TOGETHER)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        finished = pool.map(killed_and_finished, batches, (tmp_path / f"batch-{n}" for n in range(len(batches))))
+        results = [site for batch in finished for site in batch]
+    assert results == [roles(undisturbed)] * len(points)
+    with capsys.disabled():
+        print(f"\n{len(points)} kill -9 of a play, one at each step boundary: all finished by one play more")

@@ -127,6 +127,21 @@ def test_site_check_run_check_run(site: Site) -> None:
     assert (shown.status, shown.changed) == (0, 0), shown.said
 
 
+def test_a_run_limited_to_one_host_sees_the_whole_cluster(site: Site) -> None:
+    assert site.play("site.yml").status == 0
+    limited = site.play("site.yml", "--limit", "h3")
+    assert (limited.status, limited.changed) == (0, 0), limited.said
+    assert "nothing to do: the cluster is as the inventory says" in limited.said
+
+
+def test_an_inventory_without_hosts_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text("redis: {hosts: {}}\n")
+    done = Site(tmp_path, []).play("site.yml")
+    assert done.status == 2, done.said
+    assert "redis" in done.said
+    assert "refused" in done.said or "no host" in done.said
+
+
 def test_a_second_run_makes_at_most_three_remote_calls_a_host(pair: Site) -> None:
     pair.play("playbooks/configure.yml")
     again = pair.play("playbooks/configure.yml", "-vvv")
@@ -234,7 +249,7 @@ def test_a_role_has_one_list_of_variables(role: Path) -> None:
     options = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     defaults = yaml.safe_load((role / "defaults/main.yml").read_text())
     assert set(defaults) <= set(options)
-    assert set(options) <= set(BY_NAME)
+    assert set(options) - {"redis_cluster_hosts"} <= set(BY_NAME)
     for name, option in options.items():
         assert tuple(option.get("choices", ())) == BY_NAME[name].choices, name
         if name in defaults and BY_NAME[name].default is not None:
