@@ -220,14 +220,19 @@ def main() -> None:
     parser.add_argument("--sizes", default="6,30,60", help="numbers of nodes, all even (default: %(default)s)")
     parser.add_argument("--pairs", type=int, help="runs of each tool (default: 5 up to 6 nodes, 3 above)")
     parser.add_argument("--tools", default="library,redis-cli,process", help="default: %(default)s")
+    parser.add_argument("--node-timeout", default=STOCK["cluster-node-timeout"], help="ms (default: stock, %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
     options = parser.parse_args()
+    STOCK["cluster-node-timeout"] = options.node_timeout
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left behind
     runs: list[Run] = []
     for count in map(int, options.sizes.split(",")):
         runs += rounds(count, options.pairs or (5 if count <= 6 else 3), options.tools.split(","))
     loads = [r.load for r in runs]
-    print(f"\nMedian (min–max). {machine()}; load average before the runs {min(loads):.1f}–{max(loads):.1f}.\n")
+    print(
+        f"\nMedian (min–max). {machine()}, cluster-node-timeout {options.node_timeout}; "
+        f"load average before the runs {min(loads):.1f}–{max(loads):.1f}.\n"
+    )
     print(table(runs))
     if options.json:
         options.json.write_text(json.dumps([asdict(r) for r in runs], indent=1) + "\n")

@@ -28,7 +28,7 @@ import paramiko
 from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from slotwright.link.access import SshTarget
-from slotwright.link.connect import Dial, Kind, Stream, Unreached, explain
+from slotwright.link.stream import Dial, Kind, Stream, Unreached, explain
 
 # Logging in costs CPU on the controller, and all hosts at once share its cores: more time than for a TCP connect.
 LOGIN_PATIENCE = 3
