@@ -11,7 +11,7 @@ from slotwright.core.steps import Configure
 from slotwright.errors import Refused
 from slotwright.link.access import Access
 from tests.live.clusters import Site, start_site
-from tests.live.servers import Servers
+from tests.live.servers import Servers, wait_until
 
 LOOPBACK = "127.28"
 DOCUMENT = Path(__file__).parents[2] / "docs/access.md"
@@ -29,7 +29,7 @@ def site_with_user(servers: Servers, rules: list[str]) -> Site:
 def test_the_documented_user_can_look_and_create(servers: Servers) -> None:
     site = site_with_user(servers, RULES)
     assert site.converge().changed
-    assert site.findings() == []
+    wait_until("redis_cluster_info finds nothing wrong", lambda: not site.errors(), timeout=10)
     assert not site.converge().changed
 
 
