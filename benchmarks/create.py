@@ -190,6 +190,8 @@ def table(runs: Sequence[Run]) -> str:
                 late = max(r.late for r in good) * 1000
                 cells += [_spread([r.returned for r in good]), _spread([r.usable for r in good]), f"{late:.0f} at most"]
                 cells.append("" if tool == "redis-cli" else _ratio(runs, good))
+            else:
+                cells += [""] * 4
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -220,7 +222,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="6,30,60", help="numbers of nodes, all even (default: %(default)s)")
     parser.add_argument("--pairs", type=int, help="runs of each tool (default: 5 up to 6 nodes, 3 above)")
     parser.add_argument("--tools", default="library,redis-cli,process", help="default: %(default)s")
-    parser.add_argument("--node-timeout", default=STOCK["cluster-node-timeout"], help="ms (default: stock, %(default)s)")
+    parser.add_argument("--node-timeout", default=STOCK["cluster-node-timeout"], help="ms, default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
     options = parser.parse_args()
     STOCK["cluster-node-timeout"] = options.node_timeout

@@ -83,7 +83,7 @@ def _fast(topology: Topology) -> tuple[tuple[str, str], ...]:
     """Settings that shorten the waits of a creation; see docs/architecture.md for what each one shortens.
 
     The more nodes there are, the longer their handshakes take: a node timeout that runs out meanwhile costs more
-    than it saves (measured: 60 nodes on 2 busy cores, 4 to 42 s with 500 ms, 4 to 5 s with 1000 ms and more).
+    than it saves (measured: 60 nodes on 2 busy cores, 3 to 69 s with 500 ms, 2 to 7 s with 1000 ms).
     """
     count = len(topology.instances)
     timeout = "500" if count <= FULL_MESH else "1000" if count <= 2 * FULL_MESH else "2000"

@@ -104,7 +104,10 @@ class _Run:
         def wrong(seen: ClusterView) -> list[str]:
             return [str(f) for f in violations(self.topology, seen) if (f.code, f.where) not in known]
 
-        return wait_until(wrong, self.look, seconds=self.timeout, purpose="a healthy cluster after the last step")
+        def look() -> ClusterView:
+            return observe(self.topology, self.links, thorough=True)
+
+        return wait_until(wrong, look, seconds=self.timeout, purpose="a healthy cluster after the last step")
 
     def put_back(self, plan: Plan, view: ClusterView) -> list[str]:
         """Give the nodes the settings they are to end with, as far as they can be reached; what went wrong."""

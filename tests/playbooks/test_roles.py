@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -22,7 +22,7 @@ import yaml
 from slotwright.core.variables import BY_NAME
 from tests.inventories.corpus import read_as_ansible_does
 from tests.live.machine import Machine, load
-from tests.live.servers import Servers
+from tests.live.servers import Monitor, Server, Servers
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.parents[1] for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"))
@@ -87,6 +87,10 @@ class Site:
                 answers.append(client.execute_command(*words))
         return answers
 
+    def running(self) -> list[Server]:
+        """The nodes that the playbook started, for Monitor."""
+        return [Server(address, 7001, self.nodes, "redis-server", {}, cast(Any, None)) for address in self.addresses]
+
     def close(self) -> None:
         for number, address in enumerate(self.addresses):
             host = Machine(self.nodes / f"h{number}", address)
@@ -119,9 +123,12 @@ def test_site_check_run_check_run(site: Site) -> None:
     assert done.changed == 6 + 1
     assert all("cluster_state:ok" in info for info in site.call("CLUSTER", "INFO"))
 
-    for options in (["--check"], []):
-        again = site.play("site.yml", *options)
-        assert (again.status, again.changed) == (0, 0), again.said
+    with Monitor(site.running()) as watch:
+        for options in (["--check"], []):
+            again = site.play("site.yml", *options)
+            assert (again.status, again.changed) == (0, 0), again.said
+    assert watch.commands, "nothing was watched"
+    assert watch.mutating == []
 
     shown = site.play("playbooks/info.yml")
     assert (shown.status, shown.changed) == (0, 0), shown.said
