@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import hypothesis
@@ -50,3 +51,18 @@ def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Servers]
     """Real redis-server processes. A module may set LOOPBACK = "127.x" to take addresses from its own /16."""
     with Servers(tmp_path, getattr(request.module, "LOOPBACK", "127.24")) as running:
         yield running
+
+
+@pytest.fixture
+def tried(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """tried("30 kill -9 …"): a line for the end of the run, under "what was tried", also from an xdist worker."""
+    return partial(record_property, "tried")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [r for many in terminalreporter.stats.values() for r in many if getattr(r, "when", "") == "call"]
+    lines = [(r.nodeid, value) for r in reports for name, value in r.user_properties if name == "tried"]
+    if lines:
+        terminalreporter.section("what was tried")
+    for nodeid, line in sorted(lines):
+        terminalreporter.write_line(f"{nodeid.rpartition('::')[2]}: {line}")

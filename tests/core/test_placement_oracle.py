@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -28,24 +29,24 @@ def _place(wanted: Topology) -> Placement | None:
 
 
 @pytest.mark.timeout(100 * MORE)
-def test_no_mixed_integer_program_finds_a_better_placement_or_another_verdict() -> None:
+def test_no_mixed_integer_program_finds_a_better_placement_or_another_verdict(tried: Callable[[str], None]) -> None:
     rng = random.Random(20261121)
-    tried = Counter[str]()
+    counts = Counter[str]()
     for _ in range(INVENTORIES):
         wanted = draw(rng)
         placement = _place(wanted)
         best = exact_evenness(wanted)
         shape = f"{len(wanted.zones)} zones, {wanted.replicas} replicas"
-        tried[f"{shape}: {'placed' if placement else 'refused'}"] += 1
+        counts[f"{shape}: {'placed' if placement else 'refused'}"] += 1
         assert (placement is None) == (best is None), wanted
         if placement is None:
             continue
         assert broken_rules(wanted, placement) == [], wanted
         mark = score(wanted, placement)
         assert mark[:3] == best, wanted
-        tried[f"load spread: {_prove_spread(wanted, placement, mark)}"] += 1
-    print("\n" + "\n".join(f"{count:5} {what}" for what, count in sorted(tried.items())))
-    assert sum(tried[f"load spread: {how}"] for how in ("by the bound", "by the program")) > INVENTORIES / 2
+        counts[f"load spread: {_prove_spread(wanted, placement, mark)}"] += 1
+    tried("; ".join(f"{count} {what}" for what, count in sorted(counts.items())))
+    assert sum(counts[f"load spread: {how}"] for how in ("by the bound", "by the program")) > INVENTORIES / 2
 
 
 def _prove_spread(wanted: Topology, placement: Placement, mark: tuple[int, int, int, int]) -> str:
@@ -61,10 +62,10 @@ def _prove_spread(wanted: Topology, placement: Placement, mark: tuple[int, int, 
 
 
 @pytest.mark.timeout(100 * MORE)
-def test_where_zone_rules_must_give_way_no_program_breaks_them_less() -> None:
+def test_where_zone_rules_must_give_way_no_program_breaks_them_less(tried: Callable[[str], None]) -> None:
     rng = random.Random(4)
-    tried = Counter[str]()
-    while sum(tried.values()) < RISKY:
+    counts = Counter[str]()
+    while sum(counts.values()) < RISKY:
         wanted = replace(draw(rng), allow_zone_risk=True)
         too_few = wanted.shards < 3 or len(wanted.instances) < wanted.shards * (wanted.replicas + 1)
         strict = replace(wanted, allow_zone_risk=False)
@@ -75,7 +76,7 @@ def test_where_zone_rules_must_give_way_no_program_breaks_them_less() -> None:
             best = exact_all(wanted, risk_allowed=True, seconds=3)
         except TimeoutError:
             continue
-        tried["placed with risk" if placement else "refused for the hosts"] += 1
+        counts["placed with risk" if placement else "refused for the hosts"] += 1
         assert (placement is None) == (best is None), wanted
         if placement is None:
             continue
@@ -83,13 +84,13 @@ def test_where_zone_rules_must_give_way_no_program_breaks_them_less() -> None:
         (pairs, missed), mark = risk(wanted, placement), score(wanted, placement)
         assert (pairs, *mark[:3], missed, mark[3]) == best, wanted
         assert placement.risks, wanted
-    print(f"\n{dict(tried)}")
+    tried("; ".join(f"{count} {what}" for what, count in sorted(counts.items())))
 
 
 @pytest.mark.timeout(100 * MORE)
-def test_trying_every_assignment_of_a_few_instances_finds_nothing_better() -> None:
+def test_trying_every_assignment_of_a_few_instances_finds_nothing_better(tried: Callable[[str], None]) -> None:
     rng = random.Random(3)
-    tried = Counter[str]()
+    counts = Counter[str]()
     for _ in range(TINY):
         replicas = rng.choice((0, 1, 1, 2))
         total = rng.randint(3 * (replicas + 1), 8 if replicas < 2 else 9)
@@ -101,7 +102,7 @@ def test_trying_every_assignment_of_a_few_instances_finds_nothing_better() -> No
             left -= size
         wanted = topology([z for z in zones if z], replicas, 3 if replicas else rng.randint(3, min(total, 5)))
         placement, best = _place(wanted), brute_force(wanted)
-        tried["placed" if placement else "refused"] += 1
+        counts["placed" if placement else "refused"] += 1
         assert (placement and score(wanted, placement)) == best, wanted
-    print(f"\n{dict(tried)}")
-    assert min(tried["placed"], tried["refused"]) > TINY / 10
+    tried("; ".join(f"{count} {what}" for what, count in sorted(counts.items())))
+    assert min(counts["placed"], counts["refused"]) > TINY / 10

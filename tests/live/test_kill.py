@@ -92,7 +92,7 @@ MakeAllGood = Callable[[Sequence[Kill]], None]
 
 
 @pytest.fixture
-def make_all_good(undisturbed: Creation, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> MakeAllGood:
+def make_all_good(undisturbed: Creation, tmp_path: Path, tried: Callable[[str], None]) -> MakeAllGood:
     """Try every kill, many side by side, and say how many there were."""
 
     def attempt(kill: Kill) -> str | None:
@@ -105,9 +105,8 @@ def make_all_good(undisturbed: Creation, tmp_path: Path, capsys: pytest.CaptureF
     def try_all(kills: Sequence[Kill]) -> None:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             wrong = [failure for failure in pool.map(attempt, kills) if failure]
-        with capsys.disabled():
-            points = f"{kills[0].name} to {kills[-1].name}"
-            print(f"\n{len(kills)} kill -9 of a controller, {points}: {len(wrong)} not made good")
+        points = f"{kills[0].name} to {kills[-1].name}"
+        tried(f"{len(kills)} kill -9 of a controller, {points}: {len(wrong)} not made good")
         assert not wrong, "\n".join(wrong)
 
     return try_all

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -113,7 +113,7 @@ def killed_and_finished(numbers: Sequence[int], directory: Path) -> list[dict[st
 
 @pytest.mark.timeout(600)
 def test_a_play_killed_at_any_step_boundary_of_a_creation_is_finished_by_the_next_and_then_nothing_changes(
-    servers: Servers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    servers: Servers, tmp_path: Path, tried: Callable[[str], None]
 ) -> None:
     """Killed with it are its worker and the module's process. One play finishes several sites: that saves time."""
     undisturbed = start_site(servers, suffix="-k")
@@ -125,5 +125,4 @@ def test_a_play_killed_at_any_step_boundary_of_a_creation_is_finished_by_the_nex
         finished = pool.map(killed_and_finished, batches, (tmp_path / f"batch-{n}" for n in range(len(batches))))
         results = [site for batch in finished for site in batch]
     assert results == [roles(undisturbed)] * len(points)
-    with capsys.disabled():
-        print(f"\n{len(points)} kill -9 of a play, one at each step boundary: all finished by one play more")
+    tried(f"{len(points)} kill -9 of a play, one at each step boundary: all finished by one play more")
