@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slotwright.core.inventory import DEFAULT_SETTINGS, OWNED_DIRECTIVES
+from slotwright.core.redis_conf import DEFAULT_SETTINGS, OWNED_DIRECTIVES
 from slotwright.core.variables import TABLE, Variable, in_words
 
 PAGE = Path(__file__).parents[1] / "docs/inventory.md"

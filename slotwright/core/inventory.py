@@ -4,60 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
+from slotwright.core.hosts import Address, Member, Notes, directive_problems, listed_names, plain, read_host
 from slotwright.core.placement import place
+from slotwright.core.redis_conf import DEFAULT_SETTINGS
 from slotwright.core.topology import BUS_PORT_OFFSET, Instance, Topology, default_shards
 from slotwright.core.variables import (
     TABLE,
-    Unreadable,
     Variable,
     WrongValueError,
     in_words,
-    meant_by,
     read,
-    undefined,
 )
 from slotwright.errors import Finding, Refused
-
-OWNED_DIRECTIVES: dict[str, str] = {
-    "port": "use redis_node_ports",
-    "tls-port": "use redis_node_ports and redis_node_tls",
-    "tls-cluster": "use redis_node_tls",
-    "tls-replication": "use redis_node_tls",
-    "tls-ca-cert-file": "use redis_node_tls_ca",
-    "tls-cert-file": "use redis_node_tls_cert",
-    "tls-key-file": "use redis_node_tls_key",
-    "cluster-enabled": "leave it out: every instance is a cluster node",
-    "cluster-config-file": "leave it out: the role places nodes.conf in the data directory",
-    "cluster-port": "leave it out: the bus port is the port + 10000",
-    "cluster-announce-ip": "use redis_node_address",
-    "cluster-announce-port": "use redis_node_ports",
-    "cluster-announce-tls-port": "use redis_node_ports",
-    "cluster-announce-bus-port": "leave it out: the bus port is the port + 10000",
-    "replicaof": "leave it out: the plan decides who replicates whom",
-    "masterauth": "use redis_cluster_password",
-    "masteruser": "use redis_cluster_username",
-    "requirepass": "use redis_cluster_password",
-    "dir": "use redis_node_data_dir",
-    "logfile": "use redis_node_log_dir",
-    "pidfile": "use redis_node_run_dir",
-    "include": "set the directives themselves",
-    "daemonize": "use redis_node_service",
-    "supervised": "use redis_node_service",
-}
-"""Directives that the role writes itself, and what to use instead of setting them."""
-
-DEFAULT_SETTINGS: dict[str, str] = {
-    "cluster-node-timeout": "5000",
-    "repl-diskless-sync-delay": "5",
-    "cluster-replica-no-failover": "no",
-}
-"""What the role's redis.conf holds, where the inventory says nothing, for the directives that creation changes for
-its own duration and then puts back (Topology.settings)."""
 
 _REDIS_OWN_DEFAULTS = {**DEFAULT_SETTINGS, "cluster-node-timeout": "15000"}
 _SETTING_PATTERNS = {
@@ -66,12 +28,6 @@ _SETTING_PATTERNS = {
     "cluster-replica-no-failover": (r"yes|no", "write yes or no"),
 }
 _SSH_CONNECTIONS = ("ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.ssh", "ansible.builtin.paramiko_ssh")
-
-_NO_NEAR_NAME = (
-    "take it out; docs/inventory.md lists the variables, and a redis.conf directive goes into redis_node_config"
-)
-
-Address = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True)
@@ -112,8 +68,8 @@ def read_inventory(
     """
     if not hosts:
         raise Refused([_EMPTY_GROUP])
-    notes = _Notes()
-    members = [_read_host(host, hostvars[host], notes) for host in hosts]
+    notes = Notes()
+    members = [read_host(host, hostvars[host], notes) for host in hosts]
     clusters = {}
     for name in sorted({m.cluster for m in members}):
         mine = [m for m in members if m.cluster == name]
@@ -139,224 +95,11 @@ _EMPTY_GROUP = Finding(
 )
 
 
-@dataclass(frozen=True)
-class _Member:
-    """One host: its own variables, read, and what it says about its cluster, still raw."""
-
-    name: str
-    cluster: str
-    values: Mapping[str, Any]
-    raw: Mapping[str, Any]
-    address: Address | None
-
-    @property
-    def zone(self) -> Any:
-        return self.values.get("redis_node_zone")
-
-    @property
-    def ports(self) -> list[int]:
-        return self.values.get("redis_node_ports") or []
-
-    @property
-    def machine(self) -> tuple[str, str]:
-        """What Ansible connects to."""
-        return str(self.raw.get("ansible_host") or self.name), str(self.raw.get("ansible_port") or 22)
-
-    @property
-    def is_here(self) -> bool:
-        """The host is played by the controller itself, as in demos and tests."""
-        address = _ip(self.machine[0])
-        local = self.raw.get("ansible_connection") in ("local", "ansible.builtin.local")
-        return local or self.machine[0] == "localhost" or bool(address and address.is_loopback)
-
-
-class _Notes:
-    """Collects findings; one and the same mistake on many hosts becomes one finding that names the hosts."""
-
-    def __init__(self) -> None:
-        self._hosts: dict[tuple[str, str, str, str, str], list[str]] = {}
-
-    def host(self, host: str, variable: str, code: str, what: str, remedy: str) -> None:
-        self._hosts.setdefault((code, "", variable, what, remedy), []).append(host)
-
-    def wrong(self, host: str, variable: str, wrong: WrongValueError) -> None:
-        self.host(host, variable, wrong.code, wrong.what, wrong.remedy)
-
-    def cluster(
-        self, cluster: str, members: Iterable[_Member], variable: str, code: str, what: str, remedy: str
-    ) -> None:
-        self._hosts.setdefault((code, cluster, variable, what, remedy), []).extend(m.name for m in members)
-
-    def concern(self, hosts: Iterable[str]) -> bool:
-        noted = {h for hosts in self._hosts.values() for h in hosts}
-        return not noted.isdisjoint(hosts)
-
-    def findings(self) -> Iterable[Finding]:
-        for (code, cluster, variable, what, remedy), hosts in self._hosts.items():
-            place = f"cluster {cluster}" if cluster else f"host{'s' * (len(hosts) > 1)} {_names(hosts)}"
-            yield Finding(code, f"{place}, {variable}" if variable else place, what, remedy)
-
-
-def _read_host(host: str, raw: Mapping[str, Any], notes: _Notes) -> _Member:
-    meant = set()
-    for name in raw:
-        near = meant_by(name)
-        if near is not None:
-            meant.add(near)
-            remedy = f"write {near}, if that is meant" if near else _NO_NEAR_NAME
-            notes.host(host, name, "unknown-variable", "there is no such variable", remedy)
-        elif name.startswith("ansible_") and isinstance(raw[name], Unreadable):
-            notes.wrong(host, name, undefined(raw[name]))
-    values = {}
-    described = meant or any(name.startswith("redis_node_") for name in raw)
-    if not described:
-        notes.host(
-            host,
-            "",
-            "no-variables",
-            "the group names it, but no variable describes it",
-            "set redis_node_zone (and redis_node_address, unless ansible_host is an IP address), or take it out of "
-            "the group",
-        )
-    for variable in TABLE:
-        if not variable.agree:
-            try:
-                values[variable.name] = read(variable, raw.get(variable.name))
-            except WrongValueError as wrong:
-                if wrong.code != "missing" or (described and variable.name not in meant):
-                    notes.wrong(host, variable.name, wrong)
-    address = None
-    if described and "redis_node_address" in values:
-        address = _read_address(host, values["redis_node_address"], raw, meant, notes)
-    _check_directives(host, values, notes)
-    if values.get("redis_install_method") == "archive":
-        for name in ("redis_install_archive", "redis_install_version"):
-            if name in values and values[name] is None:
-                notes.host(host, name, "missing", "method archive needs it", f"set {name}")
-    return _Member(host, values.get("redis_cluster_name") or "redis", values, raw, address)
-
-
-def _read_address(
-    host: str, stated: str | None, raw: Mapping[str, Any], meant: set[str], notes: _Notes
-) -> Address | None:
-    if stated is None:
-        login = raw.get("ansible_host") or host
-        if isinstance(login, Unreadable) or "redis_node_address" in meant:
-            return None
-        if not _ip(str(login)):
-            notes.host(
-                host,
-                "redis_node_address",
-                "missing",
-                f"it is not set, and {in_words(login)}, by which Ansible logs in, is not an IP address",
-                "set redis_node_address to the IP address of the host",
-            )
-            return None
-        stated = str(login)
-    address = _ip(stated)
-    if address is None:
-        bare = re.fullmatch(r"\[?([0-9A-Fa-f.:]+?)\]?(?::\d+|/\d+)?", stated)
-        remedy = (
-            f"write {bare[1]} alone"
-            if bare and _ip(bare[1])
-            else "write the IP address: cluster nodes know each other by IP address, not by name"
-        )
-        notes.host(host, "redis_node_address", "address-not-ip", f"{in_words(stated)} is not an IP address", remedy)
-    elif address.is_unspecified:
-        notes.host(
-            host,
-            "redis_node_address",
-            "address-unusable",
-            f"{stated} means every address of a machine, and no other node can connect to it",
-            "write the one IP address by which the other nodes reach this host",
-        )
-    elif address.is_multicast or str(address) == "255.255.255.255" or _needs_scope(address):
-        notes.host(
-            host,
-            "redis_node_address",
-            "address-unusable",
-            f"{stated} is a multicast, broadcast or link-local address",
-            "write the IP address by which the other nodes reach this host",
-        )
-    else:
-        return address
-    return None
-
-
-def _check_directives(host: str, values: Mapping[str, Any], notes: _Notes) -> None:
-    """The host's own directives; those of the cluster are checked once for the cluster."""
-    for problem in _directive_problems(values.get("redis_node_config") or {}):
-        notes.host(host, "redis_node_config", *problem)
-    ports = values.get("redis_node_ports")
-    for port, directives in (values.get("redis_node_port_config") or {}).items():
-        number = int(port) if isinstance(port, str) and port.isdecimal() else port
-        label = f"redis_node_port_config[{port}]"
-        if isinstance(number, bool) or not isinstance(number, int):
-            notes.host(
-                host,
-                "redis_node_port_config",
-                "wrong-type",
-                f"its keys must be ports, but {in_words(port)} is none",
-                "write {port: {directive: value}}, or use redis_node_config",
-            )
-        elif ports is not None and number not in ports:
-            listed = ", ".join(map(str, ports))
-            notes.host(
-                host,
-                "redis_node_port_config",
-                "port-not-listed",
-                f"port {port} is not in redis_node_ports ({listed})",
-                f"add {port} to redis_node_ports, or correct the port",
-            )
-        elif isinstance(directives, Unreadable):
-            notes.wrong(host, label, undefined(directives))
-        elif not isinstance(directives, dict):
-            notes.host(
-                host,
-                label,
-                "wrong-type",
-                f"it must be a mapping of redis.conf directives, not {in_words(directives)}",
-                "write directive: value pairs",
-            )
-        else:
-            for problem in _directive_problems(directives):
-                notes.host(host, label, *problem)
-
-
-def _directive_problems(directives: Mapping[Any, Any]) -> Iterable[tuple[str, str, str]]:
-    """(code, what, remedy) for each directive that cannot be written."""
-    for name, value in directives.items():
-        proper = str(name).strip().lower().replace("_", "-").replace("slave", "replica")
-        if not re.fullmatch(r"[a-z][a-z0-9]*([-.][a-z0-9]+)*", proper) or isinstance(name, bool):
-            yield "directive-name", f"{in_words(name)} is not the name of a directive", "write it as redis.conf does"
-        elif proper in OWNED_DIRECTIVES:
-            yield "directive-owned", f"the role itself sets {name}", OWNED_DIRECTIVES[proper]
-        elif name != proper:
-            yield "directive-name", f"{in_words(name)} is not how a directive is written", f"write {proper}"
-        else:
-            for item in value if isinstance(value, list) else [value]:
-                if isinstance(item, Unreadable):
-                    wrong = undefined(item)
-                    yield wrong.code, f"{name}: {wrong.what}", wrong.remedy
-                elif not isinstance(item, str | int | float | None):
-                    yield (
-                        "wrong-type",
-                        f"the value of {name} must be a string, number, boolean or a list of these",
-                        "write what stands behind the directive in redis.conf; a list makes one line of each element",
-                    )
-                elif isinstance(item, str) and re.search(r"[\x00-\x1f\x7f]", item):
-                    yield (
-                        "bad-string",
-                        f"the value of {name} has a line break",
-                        "write a list: one line of each element",
-                    )
-
-
 def _read_cluster(
-    name: str, members: Sequence[_Member], notes: _Notes, file_exists: Callable[[str], bool]
+    name: str, members: Sequence[Member], notes: Notes, file_exists: Callable[[str], bool]
 ) -> Cluster | None:
     values = {v.name: _agreed(name, v, members, notes) for v in TABLE if v.agree}
-    for problem in _directive_problems(values["redis_cluster_config"] or {}):
+    for problem in directive_problems(values["redis_cluster_config"] or {}):
         notes.cluster(name, members, "redis_cluster_config", *problem)
     _check_access(name, values, members, notes)
     _check_zone_spelling(name, members, notes)
@@ -391,10 +134,10 @@ def _read_cluster(
     )
 
 
-def _agreed(cluster: str, variable: Variable, members: Sequence[_Member], notes: _Notes) -> Any:
+def _agreed(cluster: str, variable: Variable, members: Sequence[Member], notes: Notes) -> Any:
     """The one value that all hosts of a cluster have, None where they have none or it is wrong."""
     good: dict[str, tuple[Any, list[str]]] = {}
-    bad: dict[tuple[str, str, str], list[_Member]] = {}
+    bad: dict[tuple[str, str, str], list[Member]] = {}
     for member in members:
         try:
             value = read(variable, member.raw.get(variable.name))
@@ -410,7 +153,8 @@ def _agreed(cluster: str, variable: Variable, members: Sequence[_Member], notes:
                 notes.host(member.name, variable.name, code, what, remedy)
     if len(good) > 1:
         shown = (
-            f"{'one value' if variable.secret and v else in_words(v)} on {_names(hosts)}" for v, hosts in good.values()
+            f"{'one value' if variable.secret and v else in_words(v)} on {listed_names(hosts)}"
+            for v, hosts in good.values()
         )
         notes.cluster(
             cluster,
@@ -423,7 +167,7 @@ def _agreed(cluster: str, variable: Variable, members: Sequence[_Member], notes:
     return next(iter(good.values()))[0] if len(good) == 1 and not bad else None
 
 
-def _check_access(cluster: str, values: Mapping[str, Any], members: Sequence[_Member], notes: _Notes) -> None:
+def _check_access(cluster: str, values: Mapping[str, Any], members: Sequence[Member], notes: Notes) -> None:
     def note(variable: str, code: str, what: str, remedy: str) -> None:
         notes.cluster(cluster, members, variable, code, what, remedy)
 
@@ -471,8 +215,8 @@ def _check_access(cluster: str, values: Mapping[str, Any], members: Sequence[_Me
 def _check_files(
     cluster: str,
     values: Mapping[str, Any],
-    members: Sequence[_Member],
-    notes: _Notes,
+    members: Sequence[Member],
+    notes: Notes,
     file_exists: Callable[[str], bool],
 ) -> None:
     for variable in (v for v in TABLE if v.kind == "file"):
@@ -486,7 +230,7 @@ def _check_files(
                 notes.host(member.name, variable.name, *problem)
 
 
-def _check_zone_spelling(cluster: str, members: Sequence[_Member], notes: _Notes) -> None:
+def _check_zone_spelling(cluster: str, members: Sequence[Member], notes: Notes) -> None:
     spellings: dict[str, dict[str, None]] = {}
     for member in members:
         if member.zone:
@@ -506,9 +250,9 @@ def _check_zone_spelling(cluster: str, members: Sequence[_Member], notes: _Notes
                     )
 
 
-def _check_loopback(cluster: str, members: Sequence[_Member], notes: _Notes) -> None:
-    local = [m for m in members if m.address and _plain(m.address).is_loopback]
-    wide = [m for m in members if m.address and not _plain(m.address).is_loopback]
+def _check_loopback(cluster: str, members: Sequence[Member], notes: Notes) -> None:
+    local = [m for m in members if m.address and plain(m.address).is_loopback]
+    wide = [m for m in members if m.address and not plain(m.address).is_loopback]
     if local and wide:
         for member in local:
             notes.host(
@@ -520,24 +264,24 @@ def _check_loopback(cluster: str, members: Sequence[_Member], notes: _Notes) -> 
             )
 
 
-def _check_machines(members: Sequence[_Member], notes: _Notes) -> None:
+def _check_machines(members: Sequence[Member], notes: Notes) -> None:
     """No two inventory names for one machine in one cluster, no two instances at one place in the whole inventory."""
-    by_address: dict[Address, list[_Member]] = {}
-    by_machine: dict[tuple[str, str], list[_Member]] = {}
+    by_address: dict[Address, list[Member]] = {}
+    by_machine: dict[tuple[str, str], list[Member]] = {}
     for member in members:
         if member.address:
-            by_address.setdefault(_plain(member.address), []).append(member)
+            by_address.setdefault(plain(member.address), []).append(member)
             if not member.is_here:
                 by_machine.setdefault(member.machine, []).append(member)
     for address, twins in by_address.items():
         _check_one_address(str(address), twins, notes)
     for (machine, _), twins in by_machine.items():
-        addresses = {_plain(m.address) for m in twins if m.address}
+        addresses = {plain(m.address) for m in twins if m.address}
         if len(addresses) > 1 and _contradict(twins):
             _note_two_names("ansible_host", "two-names-one-machine", machine, twins, notes)
 
 
-def _check_one_address(address: str, twins: Sequence[_Member], notes: _Notes) -> None:
+def _check_one_address(address: str, twins: Sequence[Member], notes: Notes) -> None:
     counts = Counter(port for m in twins for port in m.ports)
     shared = sorted(port for port, count in counts.items() if count > 1)
     if shared:
@@ -566,12 +310,12 @@ def _check_one_address(address: str, twins: Sequence[_Member], notes: _Notes) ->
                 )
 
 
-def _contradict(twins: Sequence[_Member]) -> bool:
+def _contradict(twins: Sequence[Member]) -> bool:
     """Several names for one machine are a lie within one cluster, or when they stand in different zones."""
     return len({m.cluster for m in twins}) < len(twins) or len({m.zone for m in twins}) > 1
 
 
-def _note_two_names(variable: str, code: str, machine: str, twins: Sequence[_Member], notes: _Notes) -> None:
+def _note_two_names(variable: str, code: str, machine: str, twins: Sequence[Member], notes: Notes) -> None:
     ports = sorted({port for m in twins for port in m.ports})
     for member in twins:
         notes.host(
@@ -584,7 +328,7 @@ def _note_two_names(variable: str, code: str, machine: str, twins: Sequence[_Mem
 
 
 def _settings(
-    cluster: str, cluster_config: Mapping[str, Any], members: Sequence[_Member], notes: _Notes
+    cluster: str, cluster_config: Mapping[str, Any], members: Sequence[Member], notes: Notes
 ) -> dict[str, str]:
     settings = {}
     for directive, default in DEFAULT_SETTINGS.items():
@@ -612,7 +356,7 @@ def _settings(
                     remedy,
                 )
         if len(found) > 1:
-            shown = " and ".join(f"{value} on {_names(names)}" for value, names in found.items())
+            shown = " and ".join(f"{value} on {listed_names(names)}" for value, names in found.items())
             notes.cluster(
                 cluster,
                 members,
@@ -630,24 +374,3 @@ def _as_redis_prints(directive: str, value: Any) -> str:
     if value is None:
         return _REDIS_OWN_DEFAULTS[directive]
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
-
-
-def _ip(text: str) -> Address | None:
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
-
-
-def _plain(address: Address) -> Address:
-    """IPv4 addresses written as IPv6 (::ffff:10.0.0.1) are what they stand for."""
-    return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
-
-
-def _needs_scope(address: Address) -> bool:
-    return isinstance(address, IPv6Address) and address.is_link_local
-
-
-def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 6 else ", ".join(names)

@@ -6,8 +6,43 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from slotwright.core.inventory import DEFAULT_SETTINGS, OWNED_DIRECTIVES
 from slotwright.errors import Finding, Refused
+
+OWNED_DIRECTIVES: dict[str, str] = {
+    "port": "use redis_node_ports",
+    "tls-port": "use redis_node_ports and redis_node_tls",
+    "tls-cluster": "use redis_node_tls",
+    "tls-replication": "use redis_node_tls",
+    "tls-ca-cert-file": "use redis_node_tls_ca",
+    "tls-cert-file": "use redis_node_tls_cert",
+    "tls-key-file": "use redis_node_tls_key",
+    "cluster-enabled": "leave it out: every instance is a cluster node",
+    "cluster-config-file": "leave it out: the role places nodes.conf in the data directory",
+    "cluster-port": "leave it out: the bus port is the port + 10000",
+    "cluster-announce-ip": "use redis_node_address",
+    "cluster-announce-port": "use redis_node_ports",
+    "cluster-announce-tls-port": "use redis_node_ports",
+    "cluster-announce-bus-port": "leave it out: the bus port is the port + 10000",
+    "replicaof": "leave it out: the plan decides who replicates whom",
+    "masterauth": "use redis_cluster_password",
+    "masteruser": "use redis_cluster_username",
+    "requirepass": "use redis_cluster_password",
+    "dir": "use redis_node_data_dir",
+    "logfile": "use redis_node_log_dir",
+    "pidfile": "use redis_node_run_dir",
+    "include": "set the directives themselves",
+    "daemonize": "use redis_node_service",
+    "supervised": "use redis_node_service",
+}
+"""Directives that the role writes itself, and what to use instead of setting them."""
+
+DEFAULT_SETTINGS: dict[str, str] = {
+    "cluster-node-timeout": "5000",
+    "repl-diskless-sync-delay": "5",
+    "cluster-replica-no-failover": "no",
+}
+"""What the role's redis.conf holds, where the inventory says nothing, for the directives that creation changes for
+its own duration and then puts back (Topology.settings)."""
 
 Scalar: TypeAlias = str | int | float | bool
 Value: TypeAlias = Scalar | list[Scalar] | None

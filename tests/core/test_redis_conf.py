@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from slotwright import render
-from slotwright.core.inventory import DEFAULT_SETTINGS, OWNED_DIRECTIVES
-from slotwright.core.redis_conf import RedisConf, listen_addresses, merge
+from slotwright.core.redis_conf import DEFAULT_SETTINGS, OWNED_DIRECTIVES, RedisConf, listen_addresses, merge
 from slotwright.errors import Refused
 
 TEMPLATE = (Path(__file__).resolve().parents[2] / "templates/redis.conf.j2").read_text()

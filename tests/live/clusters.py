@@ -17,7 +17,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from slotwright.core.inventory import DEFAULT_SETTINGS
+from slotwright.core.redis_conf import DEFAULT_SETTINGS
 from slotwright.core.topology import Instance, Topology, default_shards
 from slotwright.core.view import ClusterView
 from slotwright.errors import Severity

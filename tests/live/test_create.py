@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import redis
 
-from slotwright.core.inventory import DEFAULT_SETTINGS
+from slotwright.core.redis_conf import DEFAULT_SETTINGS
 from slotwright.core.steps import AssignSlots, Replicate
 from slotwright.errors import SlotwrightError
 from slotwright.link.access import Access, Tls

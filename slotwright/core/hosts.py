@@ -1,0 +1,253 @@
+"""One host of the inventory: its variables, read and judged on their own, and the notes taken meanwhile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+from slotwright.core.redis_conf import OWNED_DIRECTIVES
+from slotwright.core.variables import TABLE, Unreadable, WrongValueError, in_words, meant_by, read, undefined
+from slotwright.errors import Finding
+
+_NO_NEAR_NAME = (
+    "take it out; docs/inventory.md lists the variables, and a redis.conf directive goes into redis_node_config"
+)
+
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True)
+class Member:
+    """One host: its own variables, read, and what it says about its cluster, still raw."""
+
+    name: str
+    cluster: str
+    values: Mapping[str, Any]
+    raw: Mapping[str, Any]
+    address: Address | None
+
+    @property
+    def zone(self) -> Any:
+        return self.values.get("redis_node_zone")
+
+    @property
+    def ports(self) -> list[int]:
+        return self.values.get("redis_node_ports") or []
+
+    @property
+    def machine(self) -> tuple[str, str]:
+        """What Ansible connects to."""
+        return str(self.raw.get("ansible_host") or self.name), str(self.raw.get("ansible_port") or 22)
+
+    @property
+    def is_here(self) -> bool:
+        """The host is played by the controller itself, as in demos and tests."""
+        address = _ip(self.machine[0])
+        local = self.raw.get("ansible_connection") in ("local", "ansible.builtin.local")
+        return local or self.machine[0] == "localhost" or bool(address and address.is_loopback)
+
+
+class Notes:
+    """Collects findings; one and the same mistake on many hosts becomes one finding that names the hosts."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[tuple[str, str, str, str, str], list[str]] = {}
+
+    def host(self, host: str, variable: str, code: str, what: str, remedy: str) -> None:
+        self._hosts.setdefault((code, "", variable, what, remedy), []).append(host)
+
+    def wrong(self, host: str, variable: str, wrong: WrongValueError) -> None:
+        self.host(host, variable, wrong.code, wrong.what, wrong.remedy)
+
+    def cluster(
+        self, cluster: str, members: Iterable[Member], variable: str, code: str, what: str, remedy: str
+    ) -> None:
+        self._hosts.setdefault((code, cluster, variable, what, remedy), []).extend(m.name for m in members)
+
+    def concern(self, hosts: Iterable[str]) -> bool:
+        noted = {h for hosts in self._hosts.values() for h in hosts}
+        return not noted.isdisjoint(hosts)
+
+    def findings(self) -> Iterable[Finding]:
+        for (code, cluster, variable, what, remedy), hosts in self._hosts.items():
+            place = f"cluster {cluster}" if cluster else f"host{'s' * (len(hosts) > 1)} {listed_names(hosts)}"
+            yield Finding(code, f"{place}, {variable}" if variable else place, what, remedy)
+
+
+def read_host(host: str, raw: Mapping[str, Any], notes: Notes) -> Member:
+    meant = set()
+    for name in raw:
+        near = meant_by(name)
+        if near is not None:
+            meant.add(near)
+            remedy = f"write {near}, if that is meant" if near else _NO_NEAR_NAME
+            notes.host(host, name, "unknown-variable", "there is no such variable", remedy)
+        elif name.startswith("ansible_") and isinstance(raw[name], Unreadable):
+            notes.wrong(host, name, undefined(raw[name]))
+    values = {}
+    described = meant or any(name.startswith("redis_node_") for name in raw)
+    if not described:
+        notes.host(
+            host,
+            "",
+            "no-variables",
+            "the group names it, but no variable describes it",
+            "set redis_node_zone (and redis_node_address, unless ansible_host is an IP address), or take it out of "
+            "the group",
+        )
+    for variable in TABLE:
+        if not variable.agree:
+            try:
+                values[variable.name] = read(variable, raw.get(variable.name))
+            except WrongValueError as wrong:
+                if wrong.code != "missing" or (described and variable.name not in meant):
+                    notes.wrong(host, variable.name, wrong)
+    address = None
+    if described and "redis_node_address" in values:
+        address = _read_address(host, values["redis_node_address"], raw, meant, notes)
+    _check_directives(host, values, notes)
+    if values.get("redis_install_method") == "archive":
+        for name in ("redis_install_archive", "redis_install_version"):
+            if name in values and values[name] is None:
+                notes.host(host, name, "missing", "method archive needs it", f"set {name}")
+    return Member(host, values.get("redis_cluster_name") or "redis", values, raw, address)
+
+
+def _read_address(
+    host: str, stated: str | None, raw: Mapping[str, Any], meant: set[str], notes: Notes
+) -> Address | None:
+    if stated is None:
+        login = raw.get("ansible_host") or host
+        if isinstance(login, Unreadable) or "redis_node_address" in meant:
+            return None
+        if not _ip(str(login)):
+            notes.host(
+                host,
+                "redis_node_address",
+                "missing",
+                f"it is not set, and {in_words(login)}, by which Ansible logs in, is not an IP address",
+                "set redis_node_address to the IP address of the host",
+            )
+            return None
+        stated = str(login)
+    address = _ip(stated)
+    if address is None:
+        bare = re.fullmatch(r"\[?([0-9A-Fa-f.:]+?)\]?(?::\d+|/\d+)?", stated)
+        remedy = (
+            f"write {bare[1]} alone"
+            if bare and _ip(bare[1])
+            else "write the IP address: cluster nodes know each other by IP address, not by name"
+        )
+        notes.host(host, "redis_node_address", "address-not-ip", f"{in_words(stated)} is not an IP address", remedy)
+    elif address.is_unspecified:
+        notes.host(
+            host,
+            "redis_node_address",
+            "address-unusable",
+            f"{stated} means every address of a machine, and no other node can connect to it",
+            "write the one IP address by which the other nodes reach this host",
+        )
+    elif address.is_multicast or str(address) == "255.255.255.255" or _needs_scope(address):
+        notes.host(
+            host,
+            "redis_node_address",
+            "address-unusable",
+            f"{stated} is a multicast, broadcast or link-local address",
+            "write the IP address by which the other nodes reach this host",
+        )
+    else:
+        return address
+    return None
+
+
+def _check_directives(host: str, values: Mapping[str, Any], notes: Notes) -> None:
+    """The host's own directives; those of the cluster are checked once for the cluster."""
+    for problem in directive_problems(values.get("redis_node_config") or {}):
+        notes.host(host, "redis_node_config", *problem)
+    ports = values.get("redis_node_ports")
+    for port, directives in (values.get("redis_node_port_config") or {}).items():
+        number = int(port) if isinstance(port, str) and port.isdecimal() else port
+        label = f"redis_node_port_config[{port}]"
+        if isinstance(number, bool) or not isinstance(number, int):
+            notes.host(
+                host,
+                "redis_node_port_config",
+                "wrong-type",
+                f"its keys must be ports, but {in_words(port)} is none",
+                "write {port: {directive: value}}, or use redis_node_config",
+            )
+        elif ports is not None and number not in ports:
+            listed = ", ".join(map(str, ports))
+            notes.host(
+                host,
+                "redis_node_port_config",
+                "port-not-listed",
+                f"port {port} is not in redis_node_ports ({listed})",
+                f"add {port} to redis_node_ports, or correct the port",
+            )
+        elif isinstance(directives, Unreadable):
+            notes.wrong(host, label, undefined(directives))
+        elif not isinstance(directives, dict):
+            notes.host(
+                host,
+                label,
+                "wrong-type",
+                f"it must be a mapping of redis.conf directives, not {in_words(directives)}",
+                "write directive: value pairs",
+            )
+        else:
+            for problem in directive_problems(directives):
+                notes.host(host, label, *problem)
+
+
+def directive_problems(directives: Mapping[Any, Any]) -> Iterable[tuple[str, str, str]]:
+    """(code, what, remedy) for each directive that cannot be written."""
+    for name, value in directives.items():
+        proper = str(name).strip().lower().replace("_", "-").replace("slave", "replica")
+        if not re.fullmatch(r"[a-z][a-z0-9]*([-.][a-z0-9]+)*", proper) or isinstance(name, bool):
+            yield "directive-name", f"{in_words(name)} is not the name of a directive", "write it as redis.conf does"
+        elif proper in OWNED_DIRECTIVES:
+            yield "directive-owned", f"the role itself sets {name}", OWNED_DIRECTIVES[proper]
+        elif name != proper:
+            yield "directive-name", f"{in_words(name)} is not how a directive is written", f"write {proper}"
+        else:
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, Unreadable):
+                    wrong = undefined(item)
+                    yield wrong.code, f"{name}: {wrong.what}", wrong.remedy
+                elif not isinstance(item, str | int | float | None):
+                    yield (
+                        "wrong-type",
+                        f"the value of {name} must be a string, number, boolean or a list of these",
+                        "write what stands behind the directive in redis.conf; a list makes one line of each element",
+                    )
+                elif isinstance(item, str) and re.search(r"[\x00-\x1f\x7f]", item):
+                    yield (
+                        "bad-string",
+                        f"the value of {name} has a line break",
+                        "write a list: one line of each element",
+                    )
+
+
+def _ip(text: str) -> Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def plain(address: Address) -> Address:
+    """IPv4 addresses written as IPv6 (::ffff:10.0.0.1) are what they stand for."""
+    return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
+
+
+def _needs_scope(address: Address) -> bool:
+    return isinstance(address, IPv6Address) and address.is_link_local
+
+
+def listed_names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 6 else ", ".join(names)
