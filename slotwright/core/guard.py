@@ -94,7 +94,8 @@ def _named(members: list[Member]) -> str:
 
 def data_findings(view: ClusterView, planned: Mapping[str, Slots]) -> tuple[Finding, ...]:
     """ERRORs of nodes standing alone with keys, or with slots other than the `planned` ones (by node name)."""
-    return tuple(chain.from_iterable(_alone(n, planned.get(n.name, Slots())) for n in view.nodes if n.isolated))
+    masters = (n for n in view.nodes if n.myself.is_master and view.stands_alone(n))
+    return tuple(chain.from_iterable(_alone(n, planned.get(n.name, Slots())) for n in masters))
 
 
 def _alone(node: NodeView, planned: Slots) -> Iterator[Finding]:

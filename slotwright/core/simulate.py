@@ -64,11 +64,13 @@ def _gossip(
     for name in (n.name for n in view.nodes):
         node = nodes[name]
         seen, served, epoch = common[node.id]
+        # Knowledge that is not returned stays as it is: only a Meet mends it.
+        one_sided = [p for p in node.peers if p.id in view.by_id and p.id not in {s.id for s in seen}]
         linked = peers[node.id].master in view.by_id
         ended.append(
             replace(
                 node,
-                peers=seen,
+                peers=(*seen, *one_sided),
                 state="ok" if served else node.state,
                 current_epoch=max(node.current_epoch, epoch),
                 replication=replace(node.replication, link_up=True, syncing=False) if linked else node.replication,

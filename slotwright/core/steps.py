@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 from slotwright.core.slots import Slots
-from slotwright.core.view import ClusterView, NodeView
+from slotwright.core.view import ClusterView
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,9 @@ def _(step: Meet, view: ClusterView) -> str | None:
     if view.unlisted:
         return f"{view.unlisted[0].name} is known to the nodes but is not in the inventory"
     node = view.by_name[step.node]
-    return holds_foreign_data(node)
+    if node.keys and node.myself.is_master and view.stands_alone(node):
+        return f"{step.node} stands alone and holds {node.keys} keys"
+    return None
 
 
 @obstacle.register
@@ -126,13 +128,6 @@ def _(step: Replicate, view: ClusterView) -> str | None:
         return f"{step.node} owns slots {node.myself.slots}"
     if node.myself.is_master and node.keys:
         return f"{step.node} holds {node.keys} keys that replication would delete"
-    return None
-
-
-def holds_foreign_data(node: NodeView) -> str | None:
-    """A node that stands alone and holds keys has data that joining would put at risk."""
-    if node.isolated and node.keys:
-        return f"{node.name} stands alone and holds {node.keys} keys"
     return None
 
 

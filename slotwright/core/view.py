@@ -100,6 +100,7 @@ class NodeView:
 
     @property
     def isolated(self) -> bool:
+        """It knows no other node: only then does Redis let a config epoch be set."""
         return len(self.known_ids) <= 1
 
     def setting(self, directive: str) -> str | None:
@@ -182,10 +183,15 @@ class ClusterView:
 
     @cached_property
     def components(self) -> tuple[frozenset[str], ...]:
-        """Groups of ids that know each other, directly or through others; the one with most slots first."""
+        """Groups of ids that know each other, directly or through others; the one with most slots first.
+
+        A node that knows others who answer but do not know it is not one of theirs: gossip never mends that (it is
+        what remains when a node dies while it joins, and of one that was forgotten but not reset).
+        """
         group: dict[str, set[str]] = {}
         for node in self.nodes:
-            merged = set(node.known_ids) | {node.id}
+            merged = {k for k in node.known_ids if k not in self.by_id or node.id in self.by_id[k].known_ids}
+            merged.add(node.id)
             for known in tuple(merged):
                 merged |= group.get(known, set())
             for known in merged:
@@ -198,6 +204,10 @@ class ClusterView:
             return (-slots, -len(ids), min(order.get(i, len(order)) for i in ids))
 
         return tuple(sorted(unique, key=rank))
+
+    def stands_alone(self, node: NodeView) -> bool:
+        """No node that answers, nor any other member, is in one group with it."""
+        return any(ids == {node.id} for ids in self.components)
 
     @cached_property
     def owners(self) -> Mapping[str, Slots]:

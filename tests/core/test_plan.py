@@ -85,6 +85,18 @@ def test_a_dead_member_keeps_its_slots() -> None:
     assert left.unowned == Slots()
 
 
+def test_a_node_that_the_others_do_not_know_back_is_met_again() -> None:
+    wanted = topology(THREE_ZONES)
+    view = simulate(blank_view(wanted), plan(wanted, blank_view(wanted)).steps[:-9])
+    lost = view.by_name["c2:7001"]
+    forgotten = tuple(
+        n if n is lost else replace(n, peers=tuple(p for p in n.peers if p.id != lost.id)) for n in view.nodes
+    )
+    steps = plan(wanted, ClusterView(forgotten)).steps
+    assert [type(s) for s in steps if s.node == "c2:7001"][:1] == [Meet]
+    assert len(simulate(ClusterView(forgotten), steps).components) == 1
+
+
 def test_more_shards_than_there_are_is_refused_with_the_number_that_would_do() -> None:
     wanted = topology(THREE_ZONES)
     view = simulate(blank_view(wanted), plan(wanted, blank_view(wanted)).steps)
@@ -124,6 +136,13 @@ def half_made(draw: st.DrawFn) -> tuple[Topology, ClusterView]:
         part = draw(st.sets(st.sampled_from(range(len(stages[cut])))))
         done = [s for stage in stages[:cut] for s in stage] + [stages[cut][i] for i in sorted(part)]
         view = simulate(view, done)
+    if draw(st.booleans()):
+        lost = draw(st.sampled_from(view.nodes)).id
+        view = ClusterView(
+            tuple(
+                n if n.id == lost else replace(n, peers=tuple(p for p in n.peers if p.id != lost)) for n in view.nodes
+            )
+        )
     return wanted, view
 
 
