@@ -47,7 +47,7 @@ test-core: $(DEVELOP)  ## Pure tests of the planner: no server, seconds
 test-live: $(DEVELOP)  ## Tests with real redis-server processes on loopback addresses
 	$(PYTEST) $(SPREAD) tests/live
 
-test-playbooks: $(DEVELOP)  ## Tests that run the playbooks on the demo inventory
+test-playbooks: $(DEVELOP)  ## Tests that run the playbooks, and the demo
 	$(PYTEST) tests/playbooks
 
 soak: $(DEVELOP)  ## The long tests, and far more random examples (hours)

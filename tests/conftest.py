@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("soak" if SOAK else "test")
 
 
 class PlaybooksTogether(LoadScopeScheduling):
-    """Any test goes to any xdist worker, but the playbook tests share the demo's addresses: one worker has them all.
+    """Any test goes to any xdist worker, but one worker has all playbook tests: two plays at once starve two cores.
 
     (xdist's own way, `--dist loadgroup`, silently groups nothing under pytest 9.2: pytest-xdist#1386.)
     """

@@ -14,11 +14,13 @@ HEAD = """\
 
 <!-- Written by tools/inventory_table.py from slotwright/core/variables.py: change it there. -->
 
-Every host that carries Redis stands in the group `redis`. The smallest inventory names for each host its zone, and its
-IP address where Ansible does not log in by one:
+Every host that carries Redis stands in the group `redis`. The smallest inventory names the password, and
+for each host its zone, and its IP address where Ansible does not log in by one:
 
 ```yaml
 redis:
+  vars:
+    redis_cluster_password: "{{ vault_redis_password }}"
   hosts:
     redis-a1: {redis_node_zone: z1, redis_node_address: 10.0.1.1}
     redis-a2: {redis_node_zone: z1, redis_node_address: 10.0.1.2}
@@ -53,7 +55,8 @@ wins, and all win over the defaults in `templates/redis.conf.j2`. Directives are
 dashes and in small letters.
 
 A value is a string, a number or a boolean (`yes` and `no` in redis.conf). A list makes one line of each element, as
-`save` and `client-output-buffer-limit` need it. `null` leaves the directive out, so that Redis's own default holds.
+`save` and `client-output-buffer-limit` need it. `null` leaves the directive out: Redis's
+own default holds, or what CONFIG REWRITE saved of it.
 
 These must be the same on all instances of a cluster:
 {settings}.

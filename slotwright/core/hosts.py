@@ -211,6 +211,10 @@ def directive_problems(directives: Mapping[Any, Any]) -> Iterable[tuple[str, str
             yield "directive-name", f"{in_words(name)} is not the name of a directive", "write it as redis.conf does"
         elif proper in OWNED_DIRECTIVES:
             yield "directive-owned", f"the role itself sets {name}", OWNED_DIRECTIVES[proper]
+        elif proper == "bind" and value in (None, "", []):
+            yield "wrong-type", "bind must name at least one address", "write redis_node_address's, or * for all"
+        elif proper == "unixsocketperm" and isinstance(value, int):
+            yield "wrong-type", f"YAML reads unixsocketperm as the number {value}", "write it in quotes, as '0770'"
         elif name != proper:
             yield "directive-name", f"{in_words(name)} is not how a directive is written", f"write {proper}"
         else:

@@ -82,6 +82,8 @@ def read_inventory(
                 place(cluster.topology)
             except Refused as refused:
                 findings += refused.findings
+    if not findings:
+        findings = [_open_to_all(name) for name in clusters if _is_open(name, members)]
     if findings:
         raise Refused(findings)
     return Inventory(tuple(c for c in clusters.values() if c is not None))
@@ -93,6 +95,34 @@ _EMPTY_GROUP = Finding(
     "it has no hosts",
     "name the hosts under the group redis, each with redis_node_zone, and check that -i names the right inventory",
 )
+
+
+def _is_open(cluster: str, members: Sequence[Member]) -> bool:
+    """Whether anybody who reaches the nodes could log in without a password, and the inventory does not say so.
+
+    Redis itself then turns away all clients from other machines (protected-mode), the other nodes included.
+    """
+    mine = [m for m in members if m.cluster == cluster]
+    login = (mine[0].raw.get("redis_cluster_password"), mine[0].raw.get("redis_cluster_username") or "default")
+    if all(m.address and plain(m.address).is_loopback for m in mine) or (login[0] and login[1] == "default"):
+        return False
+    levels = [d for m in mine for d in (m.raw.get("redis_cluster_config"), m.values.get("redis_node_config"))]
+    return not any(isinstance(d, Mapping) and not _CLOSES.isdisjoint(d) for d in levels)
+
+
+_CLOSES = frozenset({"aclfile", "user", "protected-mode"})
+"""Directives by which an inventory says itself who may log in."""
+
+
+def _open_to_all(cluster: str) -> Finding:
+    return Finding(
+        "open-to-all",
+        f"cluster {cluster}, redis_cluster_password",
+        "without a password for the default user Redis turns away every client from another machine, and without "
+        "protected-mode it would let everybody in",
+        "set redis_cluster_password (and leave redis_cluster_username out), or state who may log in with the "
+        "directives user or aclfile, or set protected-mode to false in redis_cluster_config behind a firewall",
+    )
 
 
 def _read_cluster(

@@ -31,6 +31,7 @@ OWNED_DIRECTIVES: dict[str, str] = {
     "logfile": "use redis_node_log_dir",
     "pidfile": "use redis_node_run_dir",
     "include": "set the directives themselves",
+    "proc-title-template": "leave it out: the role knows its processes by their title",
     "daemonize": "use redis_node_service",
     "supervised": "use redis_node_service",
 }
@@ -65,7 +66,8 @@ def merge(levels: Iterable[tuple[str, Mapping[str, Value]]]) -> dict[str, Value]
             if name.lower() in OWNED_DIRECTIVES:
                 what = f"the role itself sets {name}"
                 findings.append(Finding("directive-owned", where, what, OWNED_DIRECTIVES[name.lower()]))
-            merged[name.lower()] = value
+            # Of several bind lines Redis takes the last alone.
+            merged[name.lower()] = " ".join(map(str, value)) if name == "bind" and isinstance(value, list) else value
     if findings:
         raise Refused(findings)
     return merged

@@ -111,7 +111,7 @@ class NodeView:
 class Silence:
     """An instance that did not answer, why, and what to do about it.
 
-    kind: refused, timeout, auth, tls, ssh, no-route, protocol or closed.
+    kind: refused, timeout, auth, tls, ssh, no-route, protocol, closed or turned-away.
     """
 
     instance: str

@@ -211,7 +211,8 @@ class Link:
         """A node that refuses to do more than take our name is still a node that answers."""
         endpoint = self.instance.endpoint
         if answer.startswith(("DENIED", "ERR max number of clients")):
-            raise Unreached("refused", f"{endpoint} turns clients away: {answer}", "change that in its configuration")
+            what = f"{endpoint} turns clients away: {answer.partition('.')[0][:120]}"
+            raise Unreached("turned-away", what, "give it a password, or see to protected-mode and maxclients there")
         if command == "AUTH" or answer.startswith("NOAUTH"):
             user = self._access.username or "default"
             remedy = "correct redis_cluster_username and redis_cluster_password, or the node's ACL"

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-Kind = Literal["refused", "timeout", "auth", "tls", "ssh", "no-route", "protocol", "closed"]
+Kind = Literal["refused", "timeout", "auth", "tls", "ssh", "no-route", "protocol", "closed", "turned-away"]
 
 
 class Unreached(RedisConnectionError):

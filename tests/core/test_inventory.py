@@ -23,7 +23,8 @@ HOSTS = {f"redis-{zone}{n}": f"10.0.{row}.{n}" for row, zone in enumerate("abc")
 def hostvars(**for_all: Any) -> dict[str, dict[str, Any]]:
     """Three zones of two hosts, one instance each."""
     return {
-        host: {"redis_node_zone": host[6], "redis_node_address": address, **for_all} for host, address in HOSTS.items()
+        host: {"redis_node_zone": host[6], "redis_node_address": address, "redis_cluster_password": "open"} | for_all
+        for host, address in HOSTS.items()
     }
 
 
@@ -50,7 +51,7 @@ def test_what_is_not_set_has_the_default_of_the_table() -> None:
     assert [i.port for i in cluster.topology.instances] == [6379] * 6
     assert (cluster.topology.name, cluster.topology.replicas, cluster.topology.shards) == ("redis", 1, 3)
     assert (cluster.reach, cluster.timeout, cluster.strict_versions) == ("direct", 60, False)
-    assert (cluster.shards, cluster.username, cluster.password, cluster.tls_ca) == (None, None, None, None)
+    assert (cluster.shards, cluster.username, cluster.tls_ca) == (None, None, None)
     assert dict(cluster.topology.settings) == DEFAULT_SETTINGS
 
 

@@ -132,3 +132,8 @@ def test_the_service_decides_who_keeps_the_process(service: str, daemonize: str)
 )
 def test_the_addresses_that_must_be_free_follow_from_bind(bind: Any, addresses: list[str]) -> None:
     assert listen_addresses(bind) == addresses
+
+
+def test_several_addresses_to_bind_are_one_line_for_of_many_lines_redis_takes_the_last() -> None:
+    directives = merge([("host h1, redis_node_config", {"bind": ["10.0.0.1", "127.0.0.1"]})])
+    assert [line for line in conf(directives=directives)[0] if line.startswith("bind ")] == ["bind 10.0.0.1 127.0.0.1"]
