@@ -11,7 +11,8 @@ short_description: Create and converge a zone-aware Redis Cluster
 description:
   - Brings running Redis nodes to the wanted cluster - membership, config epochs, slots and replicas.
   - Asks every node for its view, computes a plan, executes it stage by stage, and verifies each stage by asking
-    again. Succeeds only once every node sees every role, all replicas are in sync and the state is ok.
+    again. Succeeds only once every node that answers sees every role, its replicas are in sync, and all slots are
+    served. Members that are down are reported, and left as they are.
   - A replica never shares host or zone with its master, and no zone holds a majority of masters.
   - Whatever an interrupted run left half-made is finished. A second run changes nothing.
   - Refuses, before anything is changed, nodes that hold keys, belong to another cluster, share a node id, are not
@@ -29,15 +30,12 @@ options:
   phase:
     description:
       - V(converge) does the work.
-      - V(preflight) only validates and plans, like check mode, and counts instances that are not started yet as
-        blank nodes to come. It never changes anything.
+      - V(preflight) only validates and plans, and never changes anything.
+      - In check mode and in V(preflight) instances on whose port nothing listens count as blank nodes to come, for
+        the roles start them in between.
     type: str
     choices: [converge, preflight]
     default: converge
-  parallel:
-    description: How many steps of one kind go out to the nodes together. V(0) means all of them.
-    type: int
-    default: 0
 author: Slotwright contributors
 """
 
@@ -142,7 +140,6 @@ def main() -> None:
         sys.exit(1)
     own = {
         "phase": {"type": "str", "choices": ["converge", "preflight"], "default": "converge"},
-        "parallel": {"type": "int", "default": 0},
     }
     module = AnsibleModule({**request.ARGUMENTS, **own}, supports_check_mode=True)
     run(module, converge.main)

@@ -90,12 +90,36 @@ options:
     choices: [direct, ssh]
     default: direct
   ssh:
-    description:
-      - With O(reach=ssh), how to log in to each host - a dictionary from inventory host to C(hostname), C(port),
-        C(user), C(key_file), C(password) and C(common_args). What is left out comes from the user's ssh
-        configuration.
-    type: dict
-    default: {}
+    description: With O(reach=ssh), how to log in to each host. What is left out comes from the user's ssh
+      configuration.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      host:
+        description: Inventory host.
+        type: str
+        required: true
+      hostname:
+        description: What to connect to.
+        type: str
+        required: true
+      port:
+        description: Port of the SSH server.
+        type: int
+      user:
+        description: User to log in as.
+        type: str
+      key_file:
+        description: Private key on the controller.
+        type: path
+      password:
+        description: Password, where no key serves.
+        type: str
+      common_args:
+        description: Further arguments of the ssh command, as in C(ansible_ssh_common_args).
+        type: str
+        default: ""
   timeout:
     description: Upper bound of every single wait, in seconds.
     type: float

@@ -1,8 +1,8 @@
 """Which node is to be what, given what there is: who owns which slots, and who replicates whom.
 
 A blank inventory gets the optimal placement (core/placement.py). While what is there agrees with that placement,
-it stays the aim, so that a creation that was cut off is finished as it was begun. Otherwise the live layout is
-kept, and only what has no part in it yet is given one.
+it stays the aim, so that a creation that was cut off is finished as it was begun. Otherwise, and where a cluster that
+serves has lost a member, the live layout is kept, and only what has no part in it yet is given one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Aim:
 
 def aim(topology: Topology, view: ClusterView, placement: Placement) -> Aim:
     planned = from_placement(placement)
-    return planned if _agrees(planned, view) else _from_live(topology, view)
+    bereft = not view.unowned and any(not m.alive for m in view.members.values())
+    return planned if _agrees(planned, view) and not bereft else _from_live(topology, view)
 
 
 def from_placement(placement: Placement) -> Aim:
@@ -68,7 +69,7 @@ def _from_live(topology: Topology, view: ClusterView) -> Aim:
     by_master = {m.id: s for m, s in zip(owners, shards, strict=True)}
     for member in view.members.values():
         shard = by_master.get(member.peer.master)
-        if shard is not None and not member.peer.failing:
+        if shard is not None and member.alive and not member.peer.failing:
             shard.replicas.append(member.name)
             if member.name in names:
                 shard.zones.append(topology[member.name].zone)
@@ -79,7 +80,8 @@ def _from_live(topology: Topology, view: ClusterView) -> Aim:
     if unowned and len(shards) < topology.shards:
         unowned = _new_masters(topology, shards, free, unowned)
     for first, last in unowned.ranges():
-        smallest = min(shards, key=lambda s: len(s.slots), default=None)
+        living = [s for s in shards if s.master in view.by_name]
+        smallest = min(living, key=lambda s: len(s.slots), default=None)
         if smallest is not None:
             smallest.slots |= Slots.span(first, last)
     master_of = {r: s.master for s in shards for r in s.replicas if r in names}

@@ -52,21 +52,25 @@ def _clones(view: ClusterView) -> Iterator[Finding]:
             )
 
 
-def foreign_findings(topology: Topology, view: ClusterView, *, joining: bool) -> tuple[Finding, ...]:
+def foreign_findings(topology: Topology, view: ClusterView, *, joining: bool, acting: bool) -> tuple[Finding, ...]:
     """Members that the inventory does not name.
 
-    With joining (some node is to meet another) they are ERRORs, because one MEET merges two clusters for good;
-    without it nothing is touched and they are WARNINGs.
+    With joining (nodes are to get another part in the cluster) they are ERRORs, because one MEET merges two clusters
+    for good; with acting (any change at all) where they are the majority, because the cluster is then hardly ours.
+    Otherwise they are WARNINGs.
     """
-    return tuple(chain.from_iterable(_foreign(topology, view, ids, joining) for ids in view.components))
+    return tuple(chain.from_iterable(_foreign(topology, view, ids, joining, acting) for ids in view.components))
 
 
-def _foreign(topology: Topology, view: ClusterView, ids: frozenset[str], joining: bool) -> Iterator[Finding]:
+def _foreign(
+    topology: Topology, view: ClusterView, ids: frozenset[str], joining: bool, acting: bool
+) -> Iterator[Finding]:
     strangers = [m for m in view.unlisted if m.id in ids]
     ours = [view.by_id[i] for i in ids if i in view.by_id]
     if not strangers:
         return
-    if joining and 2 * len(ours) <= len(topology.instances):
+    few = 2 * len(ours) <= len(topology.instances) or len(ours) <= len(strangers)
+    if few and (joining or acting):
         for node in sorted(ours, key=lambda n: topology[n.name].sort_key):
             yield Finding(
                 "foreign-cluster",
@@ -76,15 +80,41 @@ def _foreign(topology: Topology, view: ClusterView, ids: frozenset[str], joining
                 "remove it there and reset it (CLUSTER RESET HARD) first",
             )
         return
+    names = {i.endpoint: i.name for i in topology.instances}
     for stranger in strangers:
-        yield Finding(
-            "unlisted-member",
-            f"node {stranger.peer.endpoint} (id {stranger.id})",
-            "is a member of the cluster but not in the inventory",
-            "add its host to the inventory; or, if it is to go, shut it down and run CLUSTER FORGET "
-            f"{stranger.id} on every other node within 60 s",
-            Severity.ERROR if joining else Severity.WARNING,
+        forget = f"CLUSTER FORGET {stranger.id} on every other node within 60 s"
+        severity = Severity.ERROR if joining else Severity.WARNING
+        if stranger.peer.endpoint in names:
+            yield Finding(
+                "identity-lost",
+                f"node {names[stranger.peer.endpoint]} ({stranger.peer.endpoint})",
+                f"was the member {stranger.id} and has another node id now: its nodes.conf was lost",
+                f"stop it and put its old nodes.conf back; or, if its data may go, {forget}",
+                severity,
+            )
+        else:
+            yield Finding(
+                "unlisted-member",
+                f"node {stranger.peer.endpoint} (id {stranger.id})",
+                "is a member of the cluster but not in the inventory",
+                f"add its host to the inventory; or, if it is to go, shut it down and run {forget}",
+                severity,
+            )
+
+
+def lost_owner_findings(view: ClusterView) -> tuple[Finding, ...]:
+    """ERRORs for owners of slots that the nodes know without an address: to give their slots away loses their keys."""
+    return tuple(
+        Finding(
+            "owner-without-address",
+            f"slots {lost.peer.slots}",
+            f"belong to the node {lost.id}, whose address nobody knows"
+            + "".join(f"; {r.name} is its replica" for r in view.replicas_of(lost.id)),
+            "start that node again with its nodes.conf and data; only if both are gone for good, "
+            f"CLUSTER FORGET {lost.id} on every node within 60 s",
         )
+        for lost in view.lost_owners
+    )
 
 
 def _named(members: list[Member]) -> str:
@@ -118,7 +148,8 @@ def _alone(node: NodeView, planned: Slots) -> Iterator[Finding]:
 def conflict_findings(view: ClusterView) -> tuple[Finding, ...]:
     """ERRORs of slots that two nodes claim, be it within one cluster or in two half-made ones."""
     found = []
-    for (one, ours), (other, theirs) in combinations(view.owners.items(), 2):
+    owners = [(i, slots) for i, slots in view.owners.items() if view.members[i].alive]
+    for (one, ours), (other, theirs) in combinations(owners, 2):
         if both := ours & theirs:
             found.append(
                 Finding(

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 
-from slotwright.core.guard import conflict_findings, foreign_findings
+from slotwright.core.guard import conflict_findings, foreign_findings, lost_owner_findings
 from slotwright.core.survival import survival
 from slotwright.core.topology import Instance, Topology
 from slotwright.core.view import ClusterView, Member, NodeView
@@ -22,10 +22,11 @@ LAG_LIMIT = 10 * 1024 * 1024
 def violations(topology: Topology, view: ClusterView) -> tuple[Finding, ...]:
     """Every broken invariant, I1 first. Empty means healthy as far as one look can tell."""
     nodes = [n for n in view.nodes if n.peers]
+    joined = [n for n in nodes if n.id in view.components[0]] if nodes else []
     return tuple(
         chain(
-            _coverage(view),
-            _one_view(view, nodes),
+            _coverage(view, joined),
+            _one_view(view, joined),
             _open_slots(nodes),
             _epochs(view),
             _identity(topology, view, nodes),
@@ -37,7 +38,7 @@ def violations(topology: Topology, view: ClusterView) -> tuple[Finding, ...]:
     )
 
 
-def _coverage(view: ClusterView) -> Iterator[Finding]:
+def _coverage(view: ClusterView, joined: list[NodeView]) -> Iterator[Finding]:
     if view.unowned:
         yield Finding(
             "I1", "slots " + str(view.unowned), f"{len(view.unowned)} slots have no owner",
@@ -45,8 +46,16 @@ def _coverage(view: ClusterView) -> Iterator[Finding]:
         )  # fmt: skip
     for conflict in conflict_findings(view):
         yield Finding("I1", conflict.where, conflict.what, conflict.remedy)
-    for node in view.nodes:
-        if node.cluster_enabled and node.state != "ok" and not view.unowned:
+    for owner in (view.members[i] for i in view.owners):
+        if not owner.alive and not owner.peer.is_ghost:
+            yield Finding(
+                "I1", f"slots {owner.peer.slots}", f"belong to {owner.name}, which does not answer",
+                "start it; or wait for the failover to one of its replicas, where it has one that lives",
+            )  # fmt: skip
+    for lost in lost_owner_findings(view):
+        yield Finding("I1", lost.where, lost.what, lost.remedy)
+    for node in joined:
+        if node.state != "ok" and not view.unowned:
             yield Finding(
                 "I1", _at(node), f"says cluster_state:{node.state}",
                 "see which masters it cannot reach (CLUSTER NODES on it), and mend the network or start them",
@@ -54,8 +63,9 @@ def _coverage(view: ClusterView) -> Iterator[Finding]:
 
 
 def _one_view(view: ClusterView, nodes: list[NodeView]) -> Iterator[Finding]:
+    """Of members that answer. What a newcomer knows of dead ones stays incomplete, and _identity names those."""
     pictures = {
-        n.name: frozenset((p.id, p.endpoint, p.master, p.slots) for p in n.peers if not p.is_ghost) for n in nodes
+        n.name: frozenset((p.id, p.endpoint, p.master, p.slots) for p in n.peers if p.id in view.by_id) for n in nodes
     }
     if not pictures:
         return
@@ -102,7 +112,7 @@ def _identity(topology: Topology, view: ClusterView, nodes: list[NodeView]) -> I
     for silence in view.silent:
         finding = silence.finding
         yield Finding("I5", finding.where, finding.what, finding.remedy)
-    for foreign in foreign_findings(topology, view, joining=False):
+    for foreign in foreign_findings(topology, view, joining=False, acting=False):
         yield Finding("I5", foreign.where, foreign.what, foreign.remedy)
     for ids in view.components[1:]:
         names = sorted(view.by_id[i].name for i in ids if i in view.by_id)
@@ -114,7 +124,7 @@ def _identity(topology: Topology, view: ClusterView, nodes: list[NodeView]) -> I
             )  # fmt: skip
     for node in nodes:
         for peer in node.peers:
-            if peer.is_ghost or peer.failing:
+            if peer.is_ghost or (peer.failing and peer.id in view.by_id):
                 flags = ", ".join(sorted(f for f in peer.flags if f not in ("master", "slave")))
                 yield Finding(
                     "I5", _at(node), f"sees {view.name_of(peer.id)} ({peer.endpoint}) as {flags}",
@@ -195,7 +205,8 @@ def _zones(topology: Topology, view: ClusterView) -> Iterator[Finding]:
             remedy = (
                 f"see to a replica in sync outside zone {lost.lost} for every master in it"
                 if lost.quorum
-                else "spread the masters over three zones or more, none of them with half of the masters"
+                else "have fewer masters there: CLUSTER FAILOVER on one of their replicas in a zone with fewer, "
+                "or, if the inventory has fewer than three zones, add one"
             )
             yield Finding("I8", f"zone {lost.lost}", f"must not be lost: {lost.verdict}", remedy, severity)
 

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 from slotwright.core.aim import Aim, aim, from_placement
-from slotwright.core.guard import conflict_findings, data_findings, foreign_findings, identity_findings
+from slotwright.core.guard import (
+    conflict_findings,
+    data_findings,
+    foreign_findings,
+    identity_findings,
+    lost_owner_findings,
+)
 from slotwright.core.placement import place
 from slotwright.core.slots import ALL_SLOTS
 from slotwright.core.steps import AssignSlots, Configure, Meet, Replicate, SetEpoch, Step
@@ -47,27 +52,22 @@ def plan(topology: Topology, view: ClusterView) -> Plan:
         return Plan(refusals=refused.findings)
     wanted = aim(topology, view, placement)
     meets = tuple(_meets(topology, view, wanted))
-    foreign = foreign_findings(topology, view, joining=bool(meets))
-    refusals = tuple(f for f in foreign if f.severity is Severity.ERROR)
     replicas = tuple(_replicas(topology, view, wanted))
+    hastened = bool(meets or replicas) and may_hasten(topology, view)
+    parts = (*_epochs(topology, view), *_assignments(view, wanted), *meets, *replicas)
+    first = tuple(_hasten(topology, view)) if hastened else ()
+    last = tuple(_settle(topology, view, hastened=hastened))
+    foreign = foreign_findings(topology, view, joining=bool(parts), acting=bool(first or parts or last))
     refusals = (
-        refusals
+        tuple(f for f in foreign if f.severity is Severity.ERROR)
+        or (lost_owner_findings(view) if parts else ())
         or (*data_findings(view, from_placement(placement).slots), *conflict_findings(view))
         or (*_count_findings(topology, wanted), *_old_replicas(view, replicas))
     )
     findings = (*placement.risks, *foreign, *mixed_versions(view.nodes))
     if refusals:
         return Plan(refusals=refusals, findings=tuple(f for f in findings if f not in refusals))
-    joining = bool(meets or replicas)
-    steps = chain(
-        _hasten(topology, view) if joining else (),
-        _epochs(topology, view),
-        _assignments(view, wanted),
-        meets,
-        replicas,
-        _settle(topology, view, hastened=joining and may_hasten(topology, view)),
-    )
-    return Plan(tuple(steps), findings=findings, spares=wanted.spares)
+    return Plan((*first, *parts, *last), findings=findings, spares=wanted.spares)
 
 
 def may_hasten(topology: Topology, view: ClusterView) -> bool:
@@ -96,8 +96,7 @@ def _fast(topology: Topology) -> tuple[tuple[str, str], ...]:
 
 
 def _hasten(topology: Topology, view: ClusterView) -> Iterator[Step]:
-    if may_hasten(topology, view):
-        yield from _configure(view, _fast(topology), "while the cluster is still empty")
+    return _configure(view, _fast(topology), "while the cluster is still empty")
 
 
 def _settle(topology: Topology, view: ClusterView, *, hastened: bool) -> Iterator[Step]:

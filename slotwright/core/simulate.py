@@ -84,7 +84,8 @@ def lacking(view: ClusterView, expected: ClusterView) -> tuple[str, ...]:
     """What `view` still lacks to be `expected`, in words; empty once it is reached.
 
     Compared per node: whom it knows and with which role, master and slots; its settings; its state and its
-    replication link where the expected view has them good.
+    replication link where the expected view has them good. Of nodes that do not answer nothing is demanded: gossip
+    never tells a newcomer all about them.
     """
     found: list[str] = []
     for want in expected.nodes:
@@ -105,7 +106,7 @@ def _node_lacks(have: NodeView, want: NodeView, expected: ClusterView) -> Iterab
     if have.id != want.id:
         yield f"{have.name} has another node id than before"
         return
-    for peer in want.peers:
+    for peer in (p for p in want.peers if p.id in expected.by_id):
         seen = have.by_id.get(peer.id)
         if seen is None or seen.is_ghost:
             yield f"{have.name} does not know {expected.name_of(peer.id)} yet"

@@ -44,6 +44,14 @@ class Peer:
         """Not (or no longer) a real member: a handshake under way or a node whose address was lost."""
         return bool(self.flags & GHOST_FLAGS)
 
+    def says_more_than(self, other: Peer) -> bool:
+        """Of two lines about one node that is silent, which one to believe."""
+
+        def weight(line: Peer) -> tuple[bool, int, bool, bool]:
+            return bool(line.slots), line.config_epoch, bool(line.master), not line.is_ghost
+
+        return weight(self) > weight(other)
+
     @property
     def failing(self) -> bool:
         return bool(self.flags & FAIL_FLAGS)
@@ -111,7 +119,7 @@ class NodeView:
 class Silence:
     """An instance that did not answer, why, and what to do about it.
 
-    kind: refused, timeout, auth, tls, ssh, no-route, protocol, closed or turned-away.
+    kind: refused, timeout, auth, tls, ssh, no-route, protocol, closed, turned-away or loading.
     """
 
     instance: str
@@ -122,7 +130,7 @@ class Silence:
 
     @property
     def finding(self) -> Finding:
-        code = "wrong-password" if self.kind == "auth" else "not-reachable"
+        code = {"auth": "wrong-password", "loading": "loading"}.get(self.kind, "not-reachable")
         return Finding(code, f"node {self.instance} ({self.endpoint})", self.detail, self.remedy)
 
 
@@ -163,12 +171,21 @@ class ClusterView:
 
     @cached_property
     def members(self) -> Mapping[str, Member]:
-        """Every id that any node knows or has (ghosts left out), to the member it stands for."""
+        """Every id that any node knows or has, to the member it stands for.
+
+        Of a member that does not answer counts the line that says most: gossip tells newcomers neither the slots nor
+        the master of a dead node. Ghosts are left out, unless they own slots: those are lost for the moment, not free.
+        """
         found: dict[str, Member] = {n.id: Member(n.name, n.myself, n) for n in self.nodes if n.peers}
         silent = {s.endpoint: s.instance for s in self.silent}
-        for peer in (p for n in self.nodes for p in n.peers if not p.is_ghost and p.id not in found):
-            name = silent.get(peer.endpoint, f"{peer.id[:8]}@{peer.endpoint}")
-            found[peer.id] = Member(name, peer, None)
+        lines: dict[str, Peer] = {}
+        for peer in (p for n in self.nodes for p in n.peers if p.id not in found):
+            if peer.id not in lines or peer.says_more_than(lines[peer.id]):
+                lines[peer.id] = peer
+        for peer in lines.values():
+            if peer.slots or not peer.is_ghost:
+                name = silent.get(peer.endpoint, f"{peer.id[:8]}@{peer.endpoint}")
+                found[peer.id] = Member(name, peer, None)
         return found
 
     @cached_property
@@ -179,7 +196,12 @@ class ClusterView:
     def unlisted(self) -> tuple[Member, ...]:
         """Members that the inventory does not name: neither answering nor at a silent instance's address."""
         listed = {n.name for n in self.nodes} | {s.instance for s in self.silent}
-        return tuple(m for m in self.members.values() if m.name not in listed)
+        return tuple(m for m in self.members.values() if m.name not in listed and not m.peer.is_ghost)
+
+    @cached_property
+    def lost_owners(self) -> tuple[Member, ...]:
+        """Nodes without an address that own slots: they are away, and what they hold may come back with them."""
+        return tuple(m for m in self.members.values() if m.peer.is_ghost and m.peer.slots)
 
     @cached_property
     def components(self) -> tuple[frozenset[str], ...]:
@@ -216,7 +238,8 @@ class ClusterView:
 
     @cached_property
     def unowned(self) -> Slots:
-        return ALL_SLOTS - union(self.owners.values())
+        """Slots that no line of any node gives to anybody."""
+        return ALL_SLOTS - union(p.slots for n in self.nodes for p in n.peers)
 
     def replicas_of(self, master_id: str) -> tuple[Member, ...]:
         return tuple(m for m in self.members.values() if m.peer.master == master_id)

@@ -20,7 +20,7 @@ from slotwright.core.simulate import lacking, simulate
 from slotwright.core.steps import Configure, Meet, Replicate, Step, obstacle
 from slotwright.core.topology import Topology
 from slotwright.core.view import ClusterView
-from slotwright.errors import Refused, SlotwrightError
+from slotwright.errors import Finding, Refused, SlotwrightError
 from slotwright.link.commands import by_node, commands, forbidden
 from slotwright.link.connect import LinkDown, Links
 from slotwright.link.observe import observe, wait_until
@@ -48,7 +48,7 @@ def apply(
     if refusals := forbidden(plan.steps, view, links):
         raise Refused(refusals)
     run = _Run(topology, links, timeout, report)
-    foretold = simulate(view, plan.steps)
+    accepted = (*violations(topology, simulate(view, plan.steps)), *violations(topology, run.thorough_look()))
     try:
         for steps in _stages(plan.steps, parallel):
             view = run.stage(view, steps)
@@ -56,7 +56,7 @@ def apply(
         for trouble in run.put_back(plan, view):
             error.add_note(trouble)
         raise
-    return run.verified(foretold)
+    return run.verified(accepted)
 
 
 def _stages(steps: Sequence[Step], parallel: int) -> Iterator[tuple[Step, ...]]:
@@ -73,6 +73,9 @@ class _Run:
 
     def look(self) -> ClusterView:
         return observe(self.topology, self.links)
+
+    def thorough_look(self) -> ClusterView:
+        return observe(self.topology, self.links, thorough=True)
 
     def stage(self, view: ClusterView, steps: tuple[Step, ...]) -> ClusterView:
         """Send each step of one stage when its turn comes, and wait until every node shows the effect of all."""
@@ -93,21 +96,28 @@ class _Run:
             held = [f"«{step.describe()}» cannot be done yet: {obstacle(step, seen)}" for step in waiting]
             return held or lacking(seen, expected)
 
-        done = wait_until(lacks, look, seconds=self.timeout, purpose=f"the effect of: {_title(steps)}")
+        done = wait_until(
+            lacks,
+            look,
+            seconds=self.timeout,
+            purpose=f"the effect of: {_title(steps)}",
+            remedy="see that the hosts reach each other's port and bus port (port + 10000), both ways"
+            if any(isinstance(step, Meet) for step in steps)
+            else "mend that",
+        )
         self.report(f"{_title(steps)}: done in {time.monotonic() - begun:.2f} s")
         return done
 
-    def verified(self, foretold: ClusterView) -> ClusterView:
-        """Wait until nothing is wrong with the cluster that the plan did not foretell."""
-        known = {(f.code, f.where) for f in violations(self.topology, foretold)}
+    def verified(self, accepted: Sequence[Finding]) -> ClusterView:
+        """Wait until nothing is wrong with the cluster but what was so before, or what the plan foretold."""
+        known = {(f.code, f.where) for f in accepted}
 
         def wrong(seen: ClusterView) -> list[str]:
             return [str(f) for f in violations(self.topology, seen) if (f.code, f.where) not in known]
 
-        def look() -> ClusterView:
-            return observe(self.topology, self.links, thorough=True)
-
-        return wait_until(wrong, look, seconds=self.timeout, purpose="a healthy cluster after the last step")
+        return wait_until(
+            wrong, self.thorough_look, seconds=self.timeout, purpose="a healthy cluster after the last step"
+        )
 
     def put_back(self, plan: Plan, view: ClusterView) -> list[str]:
         """Give the nodes the settings they are to end with, as far as they can be reached; what went wrong."""

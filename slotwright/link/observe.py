@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
 
 from slotwright.core.parse import count_keys, flavor_and_version, parse_info, parse_links, parse_nodes, replication
-from slotwright.core.slots import ALL_SLOTS
+from slotwright.core.slots import ALL_SLOTS, Slots
 from slotwright.core.topology import Instance, Topology
-from slotwright.core.view import ClusterView, NodeView
+from slotwright.core.view import ClusterView, NodeView, Silence
 from slotwright.errors import SlotwrightError
 from slotwright.link.connect import LinkDown, Links
 
@@ -20,7 +20,7 @@ POLL_LEAST, POLL_MOST = 0.01, 0.1
 
 
 def observe(topology: Topology, links: Links, *, thorough: bool = False) -> ClusterView:
-    """What every instance says now. thorough also asks for the bus links and for keys in slots of other nodes.
+    """What every instance says now. thorough also asks for the bus links.
 
     Nodes that do not answer are in `silent`; nothing is raised for them.
     """
@@ -36,10 +36,18 @@ def observe(topology: Topology, links: Links, *, thorough: bool = False) -> Clus
         answer = answers[instance.name]
         if isinstance(answer, LinkDown):
             silent.append(answer.silence)
+        elif any(str(reply).startswith("LOADING") for reply in answer):
+            silent.append(_loading(instance, answer))
         else:
             nodes.append(_node(instance, answer, directives))
-    view = ClusterView(tuple(nodes), tuple(silent))
-    return _count_strays(view, links) if thorough else view
+    return ClusterView(tuple(nodes), tuple(silent))
+
+
+def _loading(instance: Instance, answer: Sequence[Any]) -> Silence:
+    """While it loads a node answers INFO, but nothing about the cluster."""
+    done = parse_info(answer[0]).get("loading_loaded_perc", "?") if isinstance(answer[0], str) else "?"
+    what = f"is loading its data ({done} % done)"
+    return Silence(instance.name, instance.endpoint, "loading", what, "wait until it has, then run again")
 
 
 def _node(instance: Instance, answer: Sequence[Any], directives: Sequence[str]) -> NodeView:
@@ -93,16 +101,25 @@ def _not_allowed(instance: Instance, command: str, reply: ResponseError) -> Slot
     )
 
 
-def _count_strays(view: ClusterView, links: Links) -> ClusterView:
-    """Keys that masters hold in slots which they do not own: one COUNTKEYSINSLOT for each such slot."""
-    holders = {n.name: ALL_SLOTS - n.myself.slots for n in view.nodes if n.keys and n.peers and n.myself.is_master}
-    answers = links.ask({name: [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in s] for name, s in holders.items()})
-    counted = {
+def count_strays(view: ClusterView, links: Links) -> ClusterView:
+    """The view with the number of keys that masters hold in slots which they do not own.
+
+    Where the keys of a node's own slots are all that it has, the other slots need not be asked, one by one.
+    """
+    masters = {n.name: n for n in view.nodes if n.keys and n.peers and n.myself.is_master}
+    own = _count(links, {name: n.myself.slots for name, n in masters.items()})
+    doubtful = {name: ALL_SLOTS - n.myself.slots for name, n in masters.items() if own.get(name) != n.keys}
+    return view.with_strays(dict.fromkeys(masters, 0) | _count(links, doubtful))
+
+
+def _count(links: Links, slots: Mapping[str, Slots]) -> dict[str, int]:
+    """Keys in these slots of each node, by name; nodes that do not answer are left out."""
+    answers = links.ask({name: [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in s] for name, s in slots.items()})
+    return {
         name: sum(n for n in reply if isinstance(n, int))
         for name, reply in answers.items()
         if not isinstance(reply, LinkDown)
     }
-    return view.with_strays(counted)
 
 
 def wait_until(
@@ -111,6 +128,7 @@ def wait_until(
     *,
     seconds: float,
     purpose: str,
+    remedy: str = "mend that",
 ) -> ClusterView:
     """Look again until nothing is lacking, for `seconds` at the most; the last view.
 
@@ -128,7 +146,7 @@ def wait_until(
             shown = "; ".join(missing[:5]) + (f"; and {len(missing) - 5} more" if len(missing) > 5 else "")
             raise SlotwrightError(
                 f"waited {seconds:g} s for {purpose}, and still: {shown}",
-                remedy="mend that, then run again: what is done stays done, the rest is picked up from there",
+                remedy=f"{remedy}, then run again: what is done stays done, the rest is picked up from there",
                 code="timeout",
             )
         time.sleep(min(POLL_MOST, max(POLL_LEAST, took)))

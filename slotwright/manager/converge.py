@@ -16,6 +16,7 @@ from slotwright.core.versions import version_findings
 from slotwright.core.view import ClusterView
 from slotwright.errors import Finding, Refused, Severity
 from slotwright.link.apply import Report, apply
+from slotwright.link.commands import forbidden
 from slotwright.link.connect import Links
 from slotwright.link.observe import observe, wait_until
 from slotwright.manager.request import Request, read_request
@@ -44,11 +45,14 @@ def foresee(request: Request, links: Links) -> Outcome:
     seen, coming = with_blanks(request.topology, observe(request.topology, links), frozenset({"refused"}))
     made, findings = _plan(request, seen)
     started = tuple(
-        Finding("to-be-started", f"node {s.instance} ({s.endpoint})", "is not started yet",
-                "nothing to do: site.yml starts it", Severity.INFO)
+        Finding("to-be-started", f"node {s.instance} ({s.endpoint})", "does not listen yet",
+                "nothing to do: site.yml starts it; if it has data, it returns with them", Severity.INFO)
         for s in coming
     )  # fmt: skip
-    return Outcome(made, seen, simulate(seen, made.steps), (*findings, *started))
+    if refusals := forbidden(made.steps, seen, links):
+        raise Refused(refusals)
+    after = simulate(seen, made.steps)
+    return Outcome(made, seen, after, (*findings, *started, *violations(request.topology, after)))
 
 
 def converge(request: Request, links: Links, report: Report, parallel: int = 0) -> Outcome:
@@ -60,7 +64,7 @@ def converge(request: Request, links: Links, report: Report, parallel: int = 0) 
         report(line)
 
     topology = request.topology
-    _plan(request, observe(topology, links))
+    _plan(request, _loaded(request, links))
     before = wait_until(
         unsettled,
         lambda: observe(topology, links),
@@ -71,7 +75,25 @@ def converge(request: Request, links: Links, report: Report, parallel: int = 0) 
     after = before
     if made.steps:
         after = apply(topology, before, made, links, timeout=request.timeout, report=tell, parallel=parallel)
-    return Outcome(made, before, after, (*findings, *violations(topology, after)), tuple(log))
+    broken = violations(topology, after)
+    if unserved := [f for f in broken if f.code == "I1" and f.severity is Severity.ERROR]:
+        raise Unserved(unserved)
+    return Outcome(made, before, after, (*findings, *broken), tuple(log))
+
+
+class Unserved(Refused):
+    """Nothing is left that could be done, and still not every slot is served."""
+
+
+def _loaded(request: Request, links: Links) -> ClusterView:
+    """A look once no node is busy with loading its data."""
+    return wait_until(
+        lambda view: [f"{s.instance} {s.detail}" for s in view.silent if s.kind == "loading"],
+        lambda: observe(request.topology, links),
+        seconds=request.timeout,
+        purpose="the nodes to load their data",
+        remedy="wait, or raise redis_cluster_timeout",
+    )
 
 
 def _plan(request: Request, view: ClusterView) -> tuple[Plan, tuple[Finding, ...]]:
@@ -124,6 +146,6 @@ def main(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             outcome = foresee(request, links)
             changed = outcome.changed and params["phase"] != "preflight"
         else:
-            outcome = converge(request, links, lambda line: None, params["parallel"])
+            outcome = converge(request, links, lambda line: None)
             changed = outcome.changed
     return result(request, outcome) | {"changed": changed}

@@ -13,13 +13,13 @@ from slotwright.core.versions import mixed_versions, version_findings
 from slotwright.core.view import ClusterView, NodeView
 from slotwright.errors import Finding, Severity
 from slotwright.link.connect import Links
-from slotwright.link.observe import observe
+from slotwright.link.observe import count_strays, observe
 from slotwright.manager.request import Request, read_request
 from slotwright.report.picture import picture_lines
 
 
 def examine(request: Request, links: Links) -> ClusterView:
-    return observe(request.topology, links, thorough=True)
+    return count_strays(observe(request.topology, links, thorough=True), links)
 
 
 def findings(request: Request, view: ClusterView) -> tuple[Finding, ...]:

@@ -73,11 +73,12 @@ def arguments(cluster: Cluster, hostvars: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _ssh(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _ssh(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[dict[str, Any]]:
     # paramiko is slow to import, and Ansible loads this file in every worker.
     from slotwright.link.ssh import ssh_target
 
-    return {host: asdict(ssh_target({"inventory_hostname": host, **_evaluated(hostvars[host])})) for host in hosts}
+    targets = {h: ssh_target({"inventory_hostname": h, **_evaluated(hostvars[h])}) for h in hosts}
+    return [{"host": host, **asdict(target)} for host, target in targets.items()]
 
 
 def _evaluated(lazy: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,16 @@ _INSTANCE = {
     "port": {"type": "int", "required": True},
 }
 
+_SSH = {
+    "host": {"type": "str", "required": True},
+    "hostname": {"type": "str", "required": True},
+    "port": {"type": "int"},
+    "user": {"type": "str"},
+    "key_file": {"type": "path"},
+    "password": {"type": "str", "no_log": True},
+    "common_args": {"type": "str", "default": ""},
+}
+
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "default": "redis"},
     "instances": {"type": "list", "elements": "dict", "required": True, "options": _INSTANCE},
@@ -31,7 +41,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "tls_cert": {"type": "path"},
     "tls_key": {"type": "path"},
     "reach": {"type": "str", "choices": ["direct", "ssh"], "default": "direct"},
-    "ssh": {"type": "dict", "no_log": True, "default": {}},
+    "ssh": {"type": "list", "elements": "dict", "options": _SSH, "default": []},
     "timeout": {"type": "float", "default": 60.0},
     "connect_timeout": {"type": "float", "default": 5.0},
 }
@@ -69,5 +79,9 @@ def _access(params: Mapping[str, Any]) -> Access:
         tls=Tls(params["tls_ca"], params["tls_cert"], params["tls_key"]) if wants_tls else None,
         connect_timeout=params["connect_timeout"],
         command_timeout=max(params["connect_timeout"], 10.0),
-        ssh={h: SshTarget(**t) for h, t in params["ssh"].items()} if params["reach"] == "ssh" else None,
+        ssh={one["host"]: _target(one) for one in params["ssh"]} if params["reach"] == "ssh" else None,
     )
+
+
+def _target(params: Mapping[str, Any]) -> SshTarget:
+    return SshTarget(**{name: value for name, value in params.items() if name != "host"})

@@ -9,8 +9,9 @@ import pytest
 
 from slotwright.core.blank import with_blanks
 from slotwright.core.plan import plan
-from slotwright.core.simulate import simulate
+from slotwright.core.simulate import simulate, unsettled
 from slotwright.core.slots import ALL_SLOTS, Slots
+from slotwright.core.steps import Replicate
 from slotwright.core.view import ClusterView, NodeView, Peer, Silence
 from slotwright.errors import Severity
 from tests.core.build import THREE_ZONES, blank_node, blank_view, topology
@@ -134,3 +135,88 @@ def test_what_is_not_started_yet_counts_as_blank_but_a_dead_member_does_not() ->
     assert [n.name for n in coming.nodes] == [i.name for i in WANTED.instances]
     _, taken = with_blanks(WANTED, without(MADE, "a1:7001", "refused"), frozenset({"refused"}))
     assert taken == ()
+
+
+def dead(view: ClusterView, *names: str) -> ClusterView:
+    """These nodes answer no more, and the others say that they failed."""
+    ids = {view.by_name[name].id for name in names}
+
+    def seen(peer: Peer) -> Peer:
+        return replace(peer, flags=peer.flags | {"fail"}) if peer.id in ids else peer
+
+    nodes = tuple(replace(n, peers=tuple(map(seen, n.peers))) for n in view.nodes if n.id not in ids)
+    return ClusterView(
+        nodes, tuple(Silence(n, view.by_name[n].endpoint, "timeout", "is silent", "look") for n in names)
+    )
+
+
+def test_slots_of_an_owner_without_address_are_lost_for_the_moment_and_not_free() -> None:
+    owner = MADE.by_name["b1:7001"]
+    gone = dead(MADE, "b1:7001")
+    ghosts = tuple(
+        replace(
+            n,
+            peers=tuple(
+                replace(p, flags=p.flags | {"noaddr"}, address="", port=0) if p.id == owner.id else p for p in n.peers
+            ),
+        )
+        for n in gone.nodes
+    )
+    order = {i.name: n for n, i in enumerate(WANTED.instances)}
+    blank_at_its_address = replace(BLANK.by_name["b1:7001"], id="anew", peers=(replace(owner.myself, id="anew"),))
+    blank_at_its_address = replace(
+        blank_at_its_address, peers=(replace(blank_at_its_address.peers[0], slots=Slots(), config_epoch=0),)
+    )
+    view = ClusterView(tuple(sorted((*ghosts, blank_at_its_address), key=lambda n: order[n.name])))
+    assert view.unowned == Slots()
+    made = plan(WANTED, view)
+    assert made.steps == ()
+    assert [f.code for f in made.refusals] == ["owner-without-address"]
+    assert owner.id in made.refusals[0].what and owner.id in made.refusals[0].remedy
+
+
+def test_of_a_silent_member_counts_the_line_that_says_most() -> None:
+    gone = dead(MADE, "c1:7001")
+    owner = MADE.by_name["c1:7001"]
+    first = gone.nodes[0]
+    newcomer_knows_little = replace(
+        first, peers=tuple(replace(p, slots=Slots(), config_epoch=0) if p.id == owner.id else p for p in first.peers)
+    )
+    view = ClusterView((newcomer_knows_little, *gone.nodes[1:]), gone.silent)
+    assert view.unowned == Slots()
+    assert view.members[owner.id].peer.slots == owner.myself.slots
+    assert plan(WANTED, view).steps == ()
+
+
+def test_nothing_is_demanded_of_what_a_newcomer_sees_of_a_dead_member() -> None:
+    gone = dead(MADE, "a2:7001")
+    first = gone.nodes[0]
+    told_little = tuple(replace(p, master="") if p.id == MADE.by_name["a2:7001"].id else p for p in first.peers)
+    view = ClusterView((replace(first, peers=told_little), *gone.nodes[1:]), gone.silent)
+    assert unsettled(view) == ()
+
+
+def test_a_new_node_goes_to_the_shard_that_lost_its_replica() -> None:
+    for lost in (n.name for n in MADE.nodes if not n.myself.is_master):
+        grown = topology({**THREE_ZONES, "b": [1, 1, 1]}, shards=3)
+        master = MADE.name_of(MADE.by_name[lost].myself.master)
+        if grown[master].zone == "b":
+            continue
+        gone = dead(MADE, lost)
+        newcomer = blank_node(grown["b3:7001"])
+        order = {i.name: n for n, i in enumerate(grown.instances)}
+        view = ClusterView(tuple(sorted((*gone.nodes, newcomer), key=lambda n: order[n.name])), gone.silent)
+        assert [s.describe() for s in plan(grown, view).steps if isinstance(s, Replicate)] == [
+            f"b3:7001: replicate {master}"
+        ]
+
+
+def test_half_of_a_foreign_cluster_is_not_ours_to_change() -> None:
+    wanted = replace(
+        WANTED, instances=WANTED.instances[::2], replicas=0, shards=3, settings=(("repl-diskless-sync-delay", "9"),)
+    )
+    names = {i.name for i in wanted.instances}
+    view = ClusterView(tuple(n for n in MADE.nodes if n.name in names))
+    made = plan(wanted, view)
+    assert made.steps == ()
+    assert {f.code for f in made.refusals} == {"foreign-cluster"}

@@ -17,6 +17,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import redis
+
 from slotwright.core.redis_conf import DEFAULT_SETTINGS
 from slotwright.core.topology import Instance, Topology, default_shards
 from slotwright.core.view import ClusterView
@@ -75,6 +77,23 @@ class Site:
     def patient(self, seconds: float) -> Site:
         """The same site with another bound of each wait."""
         return replace(self, request=replace(self.request, timeout=seconds))
+
+    def with_settings(self, settings: Mapping[str, str]) -> Site:
+        """The same site with other values for the settings that a creation puts back."""
+        wanted = tuple(sorted((DEFAULT_SETTINGS | settings).items()))
+        return replace(self, request=replace(self.request, topology=replace(self.topology, settings=wanted)))
+
+    def fill(self, keys: int) -> None:
+        """Write key:0 … with an ordinary cluster client."""
+        node = self.nodes[0]
+        with redis.RedisCluster(host=node.address, port=node.port) as client:
+            for number in range(keys):
+                client.set(f"key:{number}", number)
+
+    def count(self) -> int:
+        """Keys on all living masters."""
+        living = [node for node in self.nodes if node.alive]
+        return sum(node.call("DBSIZE") for node in living if node.call("ROLE")[0] == "master")
 
     def look(self) -> ClusterView:
         with self.links() as links:

@@ -177,9 +177,13 @@ class Server:
     def restart(self, binary: str | None = None) -> None:
         """Stop if alive, start again with the same files, wait until ready."""
         self.stop()
+        self.start_again(binary)
+        self.wait_ready()
+
+    def start_again(self, binary: str | None = None) -> None:
+        """Start a server that has ended, with the same files; it may still be loading them afterwards."""
         self.binary = binary or self.binary
         self.process, self._log_start = _spawn(self.binary, self.dir)
-        self.wait_ready()
 
     def pause(self) -> None:
         """SIGSTOP: the process hangs, its port still accepts."""
