@@ -17,6 +17,8 @@ from typing import Any
 
 import redis
 
+from tests.live.servers import wait_until
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -30,6 +32,18 @@ def load(path: str) -> ModuleType:
         spec.loader.exec_module(sys.modules[name])
     return sys.modules[name]
 
+
+# A service manager for one instance, on machines without systemd. File `state` is what is-active says; to start or to
+# stop writes it, and `log` has every call.
+SYSTEMCTL = """#!/bin/sh
+echo "$*" >>"{here}/log"
+case $1 in
+  is-active) cat "{here}/state" ;;
+  start) echo {started} >"{here}/state"
+    {server} "{data}/7001/rewrite.conf" --include "{conf}/7001/redis.conf" --daemonize yes --supervised no ;;
+  stop) [ ! -e "{pidfile}" ] || kill "$(cat "{pidfile}")"; echo inactive >"{here}/state" ;;
+esac
+"""
 
 slotwright_host = load("plugins/module_utils/slotwright_host.py")
 # The name under which Ansible hands it to the module.
@@ -78,6 +92,20 @@ class Machine:
             **options,
         }
 
+    def serve_units(self, directory: Path, *, started: str) -> Path:
+        """Puts commands systemctl and journalctl into the directory. started: the state of a unit after its start."""
+        directory.mkdir()
+        (directory / "state").write_text("inactive\n")
+        options = self.given(service="systemd")
+        pidfile = self.directory / "run/7001.pid"
+        told = {"server": options["server"], "data": options["data_dir"], "conf": options["conf_dir"]}
+        (directory / "systemctl").write_text(SYSTEMCTL.format(here=directory, started=started, pidfile=pidfile, **told))
+        (directory / "journalctl").write_text("#!/bin/sh\n")
+        for command in ("systemctl", "journalctl"):
+            (directory / command).chmod(0o755)
+        self.options["service"] = "systemd"
+        return directory
+
     def conf(self, port: int = 7001) -> Path:
         return self.directory / "conf" / str(port) / "redis.conf"
 
@@ -93,5 +121,8 @@ class Machine:
 
     def close(self) -> None:
         for pidfile in (self.directory / "run").glob("*.pid"):
+            pid = int(pidfile.read_text())
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pidfile.read_text()), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
+                # The next test may get this address.
+                wait_until("the server is gone", lambda pid=pid: not Path(f"/proc/{pid}/cwd").exists())

@@ -164,24 +164,26 @@ def test_the_identity_survives_a_stop_and_a_start(machine: Machine) -> None:
     assert machine.call("CLUSTER", "MYID") == identity
 
 
+@pytest.mark.parametrize("lives", [1, 3])
 @pytest.mark.parametrize("damage", ["empty", "missing", "cut short"])
-def test_a_known_member_is_not_started_without_its_nodes_conf(machine: Machine, damage: str) -> None:
+def test_a_known_member_is_not_started_without_its_nodes_conf(machine: Machine, damage: str, lives: int) -> None:
     machine.converge()
     identity = machine.call("CLUSTER", "MYID")
-    for _ in range(2):
+    for _ in range(1, lives):
         machine.converge(state="stopped")
         machine.converge()
     machine.converge(state="stopped")
     nodes, copy = machine.data("nodes.conf"), machine.data("nodes.conf.before-start")
     whole = nodes.read_text()
+    assert copy.exists() == (lives > 1)
     if damage == "missing":
         nodes.unlink()
     else:
         nodes.write_text(whole[: len(whole) // 2] if damage == "cut short" else "")
-    with pytest.raises(HostError, match=r"refused to start: .*Put the copy back"):
+    remedy = r"Put the copy back \(cp" if lives > 1 else "Put a copy of nodes.conf back or"
+    with pytest.raises(HostError, match=f"refused to start: .*{remedy}.*remove nodes.conf, its copy and the data too"):
         machine.converge()
-    assert identity in copy.read_text()
-    shutil.copy(copy, nodes)
+    nodes.write_text(copy.read_text() if lives > 1 else whole)
     machine.converge()
     assert machine.call("CLUSTER", "MYID") == identity
 
@@ -251,6 +253,42 @@ def test_a_changed_redis_conf_restarts_nothing_and_is_reported(machine: Machine)
     assert (changed["pid"], changed["restart_pending"], again["restart_pending"]) == (pid, True, True)
     back = machine.converge()["instances"][0]
     assert (back["pid"], back["restart_pending"]) == (pid, False)
+
+
+def test_another_redis_server_restarts_nothing_and_is_reported(machine: Machine, tmp_path: Path) -> None:
+    other = tmp_path / "redis-server"
+    shutil.copy(Path(machine.given()["server"]).resolve(), other)
+    machine.converge()
+    pid = machine.pid()
+    changed = machine.converge(server=str(other))["instances"][0]
+    assert (changed["pid"], changed["restart_pending"]) == (pid, True)
+    assert not machine.converge()["instances"][0]["restart_pending"]
+
+
+def test_a_server_that_was_replaced_at_its_path_is_reported(machine: Machine, tmp_path: Path) -> None:
+    server = tmp_path / "redis-server"
+    shutil.copy(Path(machine.given()["server"]).resolve(), server)
+    machine.options = {"server": str(server)}
+    assert not machine.converge()["instances"][0]["restart_pending"]
+    shutil.copy(server, tmp_path / "new")
+    (tmp_path / "new").replace(server)
+    assert machine.converge()["instances"][0]["restart_pending"]
+
+
+def test_any_trouble_with_files_says_what_where_and_what_to_do(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HostError) as refused:
+        machine.converge(conf_dir=str(tmp_path / "file/conf"))
+    assert refused.value.finding["code"] == "os-error"
+    assert refused.value.finding["what"] == f"Not a directory at {tmp_path}/file/conf/7001/redis.conf"
+
+
+def test_stopping_needs_no_server_and_no_user(machine: Machine) -> None:
+    machine.converge()
+    gone = {"server": "", "server_version": "", "user": "nobody-yet", "group": "nobody-yet"}
+    assert machine.converge(state="stopped", **gone)["changed"]
+    with pytest.raises(redis.ConnectionError):
+        machine.call("PING")
 
 
 def test_a_diff_shows_directives_and_hides_secrets(machine: Machine) -> None:
@@ -395,6 +433,36 @@ def test_systemd_units_are_refused_where_systemd_does_not_run(machine: Machine) 
     with pytest.raises(HostError, match="Set redis_node_service to process"):
         machine.converge(service="systemd")
     assert not machine.directory.exists()
+
+
+@pytest.fixture
+def units(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with `systemctl` for the machine, whose units are never ready. See machine.SYSTEMCTL."""
+    monkeypatch.setattr(slotwright_host, "SYSTEMD", tmp_path)
+    monkeypatch.setattr(slotwright_host, "UNIT_FILE", tmp_path / "redis-cluster@.service")
+    directory = machine.serve_units(tmp_path / "systemd", started="activating")
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+    return directory
+
+
+def test_a_unit_that_never_becomes_active_is_given_up_after_the_timeout(machine: Machine, units: Path) -> None:
+    with pytest.raises(HostError, match=r"answers, but after 1 s .* is not active but activating\. .*libsystemd"):
+        machine.converge(timeout=1)
+
+
+def test_a_unit_that_is_activating_is_stopped_by_systemd_with_and_without_a_process(
+    machine: Machine, units: Path
+) -> None:
+    with pytest.raises(HostError, match="Type=notify"):
+        machine.converge(timeout=1)
+    for _ in range(2):
+        (units / "log").write_text("")
+        assert machine.converge(state="stopped")["changed"]
+        assert "stop --no-block redis-cluster@7001.service" in (units / "log").read_text().splitlines()
+        with pytest.raises(redis.ConnectionError):
+            machine.call("PING")
+        assert not machine.converge(state="stopped")["changed"]
+        (units / "state").write_text("activating\n")
 
 
 def test_the_unit_starts_each_instance_with_the_guard_and_both_files(machine: Machine) -> None:

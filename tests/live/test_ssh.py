@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import getpass
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ from tests.live.sshd import Sshd, keygen
 from tests.live.test_connect import Certificates
 
 LOOPBACK = "127.21"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Site:
@@ -428,3 +433,36 @@ def test_settings_that_ssh_does_not_accept_are_told_with_its_own_words(site: Sit
 )
 def test_ansibles_variables_become_a_target(hostvars: dict[str, Any], target: SshTarget) -> None:
     assert ssh_target(hostvars) == target
+
+
+# --- As an Ansible module -------------------------------------------------------------------------------------------
+
+
+def test_a_cluster_is_made_through_ssh_alone_and_no_result_is_masked(site: Site, tmp_path: Path) -> None:
+    """Ansible masks the values of secret options wherever they appear: a port or a user must not be one."""
+    nodes, gate = site.servers.start_many(6), site.sshd()
+    instances = [
+        {"name": f"{zone}{n}:7000", "host": f"{zone}{n}", "zone": zone, "address": node.address, "port": node.port}
+        for (zone, n), node in zip(((z, n) for z in "abc" for n in (1, 2)), nodes, strict=True)
+    ]
+    target = {k: v for k, v in asdict(site.target(gate, user=getpass.getuser())).items() if v is not None}
+    arguments = {
+        "instances": instances,
+        "reach": "ssh",
+        "ssh": [{"host": i["host"], **target} for i in instances],
+        "_ansible_remote_tmp": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "modules/redis_cluster.py"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["changed"]
+    assert "****" not in done.stdout
+    assert gate.logins == 1
+    assert all("cluster_state:ok" in node.call("CLUSTER", "INFO") for node in nodes)
