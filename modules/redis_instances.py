@@ -20,7 +20,7 @@ description:
     every start; what CONFIG REWRITE saved beyond that lasts."
   - A running instance is never restarted. RV(instances.restart_pending) says where one is wanted.
   - An instance is not started while something else listens on its port or bus port, nor when it is a known cluster
-    member whose nodes.conf is empty, cut short or gone (it would come up as a stranger).
+    member, or has data, and its nodes.conf is empty, cut short or gone (it would come up as a stranger).
 options:
   state:
     description:
@@ -37,11 +37,12 @@ options:
     choices: [systemd, process]
     default: systemd
   server:
-    description: Path of redis-server on the host.
+    description: Path of redis-server on the host. Stopping needs none, and it may be empty then.
     type: path
     required: true
   server_version:
-    description: On the controller, version of the server, as V(7.0.15). Decides which directives are written.
+    description: On the controller, version of the server, as V(7.0.15). Decides which directives are written. As
+      O(server), it may be empty where instances are stopped.
     type: str
     required: true
   address:
@@ -224,7 +225,7 @@ instances:
       type: list
       elements: str
     restart_pending:
-      description: Whether it runs with another redis.conf than the one that is in place now.
+      description: Whether it runs with another redis.conf or another redis-server than the one that is in place now.
       type: bool
     server_version:
       description: Version of the server binary. Empty when the instance was stopped or nothing is installed yet.

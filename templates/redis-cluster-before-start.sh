@@ -7,8 +7,14 @@ umask 077
 data=$1 conf=$2
 
 refuse() {
-  echo "refused to start: $data/nodes.conf $1, but the instance is a known cluster member." \
-    "Put the copy back (cp $data/nodes.conf.before-start $data/nodes.conf) or, to start a new member, remove both." >&2
+  if [ -s "$data/nodes.conf.before-start" ]; then
+    copy="the copy back (cp $data/nodes.conf.before-start $data/nodes.conf)"
+  else
+    copy="a copy of nodes.conf back"
+  fi
+  echo "refused to start: $data/nodes.conf $1, but the instance is a known cluster member or has data." \
+    "Put $copy or, to start a new member, remove nodes.conf, its copy and the data too (in $data: appendonlydir," \
+    "appendonly.aof, dump.rdb)." >&2
   exit 1
 }
 
@@ -17,8 +23,11 @@ if [ -s "$data/nodes.conf" ]; then
   grep -Eq '^vars currentEpoch [0-9]+ lastVoteEpoch [0-9]+$' "$data/nodes.conf" || refuse "is cut short"
   cp "$data/nodes.conf" "$data/nodes.conf.before-start.new"
   mv "$data/nodes.conf.before-start.new" "$data/nodes.conf.before-start"
-elif [ -s "$data/nodes.conf.before-start" ]; then
-  refuse "is empty or missing"
+else
+  # In its first life a node has no copy, but Redis writes nodes.conf before any data.
+  for trace in nodes.conf.before-start appendonlydir appendonly.aof dump.rdb; do
+    [ ! -e "$data/$trace" ] || refuse "is empty or missing"
+  done
 fi
 
 # CONFIG REWRITE copies users and modules of redis.conf into rewrite.conf, and Redis refuses to read them twice; the

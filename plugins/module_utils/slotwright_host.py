@@ -93,7 +93,7 @@ class Account:
 
     @classmethod
     def of(cls, user: str, group: str, *, fallback: bool) -> Account:
-        """fallback: take our own account where that one is missing, in check mode before anything is installed."""
+        """fallback: take our own account where that one is missing: before anything is installed, and to stop."""
         if os.geteuid() != 0:
             return cls(os.geteuid(), os.getegid(), switch=False)
         try:
@@ -187,7 +187,7 @@ class Host:
         """Stops the instances; remove: also takes their configuration away, remove_data: and all they stored."""
         for instance in self.instances:
             process = find_process(instance)
-            if process:
+            if process or self._unit_is_up(instance):
                 self.outcome.note(instance.name, "running\n", "stopped\n")
                 if not self.check:
                     self._stop_process(instance, process)
@@ -314,6 +314,16 @@ class Host:
                     remedy = f"read the end of its log:\n{self._last_words(instance)}"
                     raise HostError("not-started", instance.name, what, remedy)
                 time.sleep(_POLL)
+            while self.service == "systemd" and (state := self._unit_state(instance)) != "active":
+                if time.monotonic() > deadline:
+                    what = f"it answers, but after {self.timeout:g} s {instance.unit} is not active but {state}"
+                    remedy = (
+                        "take a redis-server that is built with libsystemd: the unit has Type=notify, and any other "
+                        "never says that it is ready. If it is still loading its data, wait, or raise "
+                        f"redis_node_timeout. The end of its log:\n{self._last_words(instance)}"
+                    )
+                    raise HostError("not-active", instance.name, what, remedy)
+                time.sleep(_POLL)
 
     def _launch(self, command: Sequence[str], instance: Instance) -> None:
         done = _run(command, preexec_fn=self.account.become, cwd="/", timeout=self.timeout)
@@ -330,15 +340,24 @@ class Host:
         log = (_read(instance.logfile) or "").splitlines()[-8:]
         return "\n".join(filter(None, [journal.strip(), *log])) or f"(nothing in {instance.logfile})"
 
-    def _stop_process(self, instance: Instance, process: Process) -> None:
-        if self.service == "systemd" and _run(["systemctl", "is-active", "--quiet", instance.unit]).returncode == 0:
+    def _unit_state(self, instance: Instance) -> str:
+        return _run(["systemctl", "is-active", instance.unit]).stdout.strip()
+
+    def _unit_is_up(self, instance: Instance) -> bool:
+        """Whether systemd runs the unit or is about to: also while it is activating, as between two failed starts."""
+        if self.service != "systemd" or not SYSTEMD.is_dir():
+            return False
+        return self._unit_state(instance) not in ("inactive", "failed", "unknown", "")
+
+    def _stop_process(self, instance: Instance, process: Process | None) -> None:
+        if self._unit_is_up(instance):
             _systemctl("stop", "--no-block", instance.unit)
-        elif find_process(instance) == process:
+        elif process and find_process(instance) == process:  # of no unit: redis_node_service was `process` before
             os.kill(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + self.timeout
-        while find_process(instance) == process:
+        while (process and find_process(instance) == process) or self._unit_is_up(instance):
             if time.monotonic() > deadline:
-                what = f"pid {process.pid} did not end within {self.timeout:g} s of SIGTERM"
+                what = f"it did not end within {self.timeout:g} s of SIGTERM"
                 remedy = f"wait for it to save its data, then run again; its log is {instance.logfile}"
                 raise HostError("not-stopped", instance.name, what, remedy)
             time.sleep(_POLL)
@@ -352,12 +371,15 @@ class Host:
                 "running": process is not None,
                 "started": started,
                 "changed_files": self._files.get(instance.name, []),
-                "restart_pending": bool(process) and self._restart_pending(instance),
+                "restart_pending": process is not None and self._restart_pending(instance, process),
                 "server_version": server_version,
             }
         )
 
-    def _restart_pending(self, instance: Instance) -> bool:
+    def _restart_pending(self, instance: Instance, process: Process) -> bool:
+        # A server that was replaced at its own path reads "… (deleted)" there.
+        if os.readlink(f"/proc/{process.pid}/exe") != os.path.realpath(self.server):
+            return True
         started_with = (_read(instance.data_dir / "redis.conf.started") or "").split(" ")[0].strip()
         return started_with != hashlib.sha256(self._content(instance).encode()).hexdigest()
 
@@ -373,7 +395,9 @@ def converge(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
             server=options["server"],
             service=options["service"],
             account=Account.of(
-                options["user"], options["group"], fallback=check and not Path(options["server"]).exists()
+                options["user"],
+                options["group"],
+                fallback=options["state"] != "started" or (check and not Path(options["server"]).exists()),
             ),
             before_start=Path(options["conf_dir"], "before-start"),
             before_start_content=options["before_start"],
@@ -393,6 +417,10 @@ def converge(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
         what = f"not allowed: {error.strerror} at {error.filename}"
         remedy = "become root (ansible_become: true), or choose directories that this user may write to"
         raise HostError("not-allowed", socket.gethostname(), what, remedy) from error
+    except OSError as error:
+        what = " at ".join(str(part) for part in (error.strerror or error, error.filename) if part)
+        remedy = "see what stands at this path and whether its file system is full or read-only, then run again"
+        raise HostError("os-error", socket.gethostname(), what, remedy) from error
     return asdict(outcome)
 
 
