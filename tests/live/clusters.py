@@ -8,8 +8,10 @@ def test_x(servers):                  # the fixture of tests/conftest.py
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +31,7 @@ from slotwright.link.observe import observe
 from slotwright.manager import converge as manager
 from slotwright.manager import info
 from slotwright.manager.request import Request
-from tests.live.servers import PORT, Server, Servers, Value, layout, wait_until
+from tests.live.servers import PORT, ROOT, Server, Servers, Value, layout, wait_until
 
 ZONES: Mapping[str, Sequence[int]] = {"a": (1, 1), "b": (1, 1), "c": (1, 1)}
 """By zone, the number of instances on each of its hosts: host a1 has one, …"""
@@ -255,3 +257,16 @@ def assert_clean(site: Site) -> None:
         assert done.returncode == 0, said
         assert "All 16384 slots covered" in said, said
         assert "[WARNING]" not in said and "[ERR]" not in said, said
+
+
+def run_module(arguments: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
+    """redis_cluster as Ansible calls it: a process of its own with its arguments as JSON."""
+    return subprocess.run(
+        [sys.executable, "modules/redis_cluster.py"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -249,7 +249,7 @@ def test_a_node_without_room_for_clients_is_told_with_its_own_words(servers: Ser
     node = servers.start()
     node.call("CONFIG", "SET", "maxclients", "1")
     silence = silence_of(node)
-    assert silence.kind == "refused"
+    assert silence.kind == "turned-away"
     assert "ERR max number of clients" in silence.detail
 
 

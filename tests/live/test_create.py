@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,8 +16,18 @@ from slotwright.core.redis_conf import DEFAULT_SETTINGS
 from slotwright.core.steps import AssignSlots, Replicate
 from slotwright.errors import SlotwrightError
 from slotwright.link.access import Access, Tls
-from tests.live.clusters import Role, Site, assert_sound, know_each_other, meet, site_of, start_site, without_haste
-from tests.live.servers import ROOT, Monitor, Servers, binary, digest, wait_until
+from tests.live.clusters import (
+    Role,
+    Site,
+    assert_sound,
+    know_each_other,
+    meet,
+    run_module,
+    site_of,
+    start_site,
+    without_haste,
+)
+from tests.live.servers import Monitor, Servers, binary, digest, wait_until
 from tests.live.test_connect import Certificates
 
 LOOPBACK = "127.27"
@@ -157,7 +164,7 @@ def test_nodes_of_redis_6_2(servers: Servers) -> None:
 
 
 def call_module(site: Site, directory: Path, *, check: bool) -> dict[str, Any]:
-    """redis_cluster as Ansible calls it: a process of its own with its arguments as JSON."""
+    """What redis_cluster returns to Ansible."""
     arguments = {
         "name": site.topology.name,
         "instances": [
@@ -169,15 +176,7 @@ def call_module(site: Site, directory: Path, *, check: bool) -> dict[str, Any]:
         "_ansible_diff": True,
         "_ansible_remote_tmp": str(directory),
     }
-    done = subprocess.run(
-        [sys.executable, "modules/redis_cluster.py"],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_module(arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,6 +22,7 @@ from slotwright.core.view import Silence
 from slotwright.link.access import Access, SshTarget, Tls
 from slotwright.link.connect import LinkDown, Links
 from slotwright.link.ssh import ssh_target
+from tests.live.clusters import run_module
 from tests.live.servers import Server, Servers, make_cluster
 from tests.live.sshd import Sshd, keygen
 from tests.live.test_connect import Certificates
@@ -452,15 +452,7 @@ def test_a_cluster_is_made_through_ssh_alone_and_no_result_is_masked(site: Site,
         "ssh": [{"host": i["host"], **target} for i in instances],
         "_ansible_remote_tmp": str(tmp_path),
     }
-    done = subprocess.run(
-        [sys.executable, "modules/redis_cluster.py"],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_module(arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["changed"]
     assert "****" not in done.stdout
