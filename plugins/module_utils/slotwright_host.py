@@ -308,7 +308,10 @@ class Host:
                 self._launch([self.server, str(instance.rewrite), "--include", str(instance.conf)], instance)
         deadline = time.monotonic() + self.timeout
         for instance in instances:
-            while not answers(instance):
+            # Redis listens a moment before it takes its title, by which its process is proved to be the one.
+            while not (answers(instance) and find_process(instance)):
+                if time.monotonic() > deadline and answers(instance):
+                    break
                 if time.monotonic() > deadline:
                     what = f"it did not answer at {connect_address(instance)}:{instance.port} within {self.timeout:g} s"
                     remedy = f"read the end of its log:\n{self._last_words(instance)}"
