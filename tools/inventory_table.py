@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from slotwright.core.redis_conf import DEFAULT_SETTINGS, OWNED_DIRECTIVES
-from slotwright.core.variables import TABLE, Variable, in_words
+from slotwright.core.values import Variable, in_words
+from slotwright.core.variables import TABLE
 
 PAGE = Path(__file__).parents[1] / "docs/inventory.md"
 
@@ -31,8 +32,8 @@ redis:
 ```
 
 An inventory is checked as a whole before any host is touched. Every mistake is named at once, with the host, the
-variable and what to do. Unknown variables that begin with `redis_cluster_`, `redis_node_` or `redis_install_` are
-mistakes, and so are other names that are nearly one of ours.
+variable and what to do. Unknown variables that begin with `redis_cluster_`, `redis_node_`, `redis_host_`,
+`redis_preflight_` or `redis_install_` are mistakes, and so are other names that are nearly one of ours.
 
 One machine has one inventory name in a cluster, however many instances it carries: list their ports. Two clusters may
 share machines, by other inventory names in the same zones and with other ports.
@@ -44,6 +45,8 @@ A string must not be written as a number: put zones and versions that look like 
 SECTIONS = (
     ("redis_cluster_", "The cluster", "All hosts of one cluster must agree on these, so set them in group_vars."),
     ("redis_node_", "The host", "Variables marked * must be the same on all hosts of a cluster."),
+    ("redis_host_", "The machine", ""),
+    ("redis_preflight_", "The checks before anything is changed", ""),
     ("redis_install_", "The installation", ""),
 )
 

@@ -9,7 +9,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from slotwright.core.redis_conf import OWNED_DIRECTIVES
-from slotwright.core.variables import TABLE, Unreadable, WrongValueError, in_words, meant_by, read, undefined
+from slotwright.core.values import Unreadable, WrongValueError, in_words, read, undefined
+from slotwright.core.variables import TABLE, meant_by
 from slotwright.errors import Finding
 
 _NO_NEAR_NAME = (
@@ -109,10 +110,7 @@ def read_host(host: str, raw: Mapping[str, Any], notes: Notes) -> Member:
     if described and "redis_node_address" in values:
         address = _read_address(host, values["redis_node_address"], raw, meant, notes)
     _check_directives(host, values, notes)
-    if values.get("redis_install_method") == "archive":
-        for name in ("redis_install_archive", "redis_install_version"):
-            if name in values and values[name] is None:
-                notes.host(host, name, "missing", "method archive needs it", f"set {name}")
+    _check_versions(host, values, notes)
     return Member(host, values.get("redis_cluster_name") or "redis", values, raw, address)
 
 
@@ -201,6 +199,36 @@ def _check_directives(host: str, values: Mapping[str, Any], notes: Notes) -> Non
         else:
             for problem in directive_problems(directives):
                 notes.host(host, label, *problem)
+
+
+def _check_versions(host: str, values: Mapping[str, Any], notes: Notes) -> None:
+    """What the method of installation needs, and that each instance's version is one that is installed."""
+    method = values.get("redis_install_method")
+    needed = {"archive": ("redis_install_archive", "redis_install_version")}
+    needed["source"] = ("redis_install_source", "redis_install_version")
+    for name in needed.get(str(method), ()):
+        if name in values and values[name] is None:
+            notes.host(host, name, "missing", f"method {method} needs it", f"set {name}")
+    source = values.get("redis_install_source") or ""
+    if method == "source" and re.match("https?://", source) and not values.get("redis_install_checksum", True):
+        what = "it is not set, and the sources come from an address: anybody may have changed them"
+        notes.host(host, "redis_install_checksum", "missing", what, "set it to the SHA-256 of the tarball")
+    elif method == "source" and source and not re.match("https?://|[/~]", source):
+        what = f"{in_words(source)} is neither an absolute path nor an http(s) address"
+        notes.host(host, "redis_install_source", "relative-path", what, "write one of these")
+    also = [str(entry["version"]) for entry in values.get("redis_install_also") or []]
+    for twice in {v for v in also if also.count(v) > 1 or v == values.get("redis_install_version")}:
+        what = f"version {twice} stands there twice, or is redis_install_version"
+        notes.host(host, "redis_install_also", "duplicate-version", what, "name each version once")
+    ports, installed = values.get("redis_node_ports"), {*also, values.get("redis_install_version")}
+    for port, version in (values.get("redis_node_port_version") or {}).items():
+        label = f"redis_node_port_version[{port}]"
+        if ports is not None and port not in ports:
+            what = f"port {port} is not in redis_node_ports ({', '.join(map(str, ports))})"
+            notes.host(host, label, "port-not-listed", what, f"add {port} to redis_node_ports, or correct the port")
+        if "redis_install_also" in values and version not in installed:
+            what = f"version {version} is not among those that are installed ({', '.join(also) or 'no others'})"
+            notes.host(host, label, "version-not-installed", what, f"name {version} in redis_install_also")
 
 
 def directive_problems(directives: Mapping[Any, Any]) -> Iterable[tuple[str, str, str]]:

@@ -12,13 +12,8 @@ from slotwright.core.hosts import Address, Member, Notes, directive_problems, li
 from slotwright.core.placement import place
 from slotwright.core.redis_conf import DEFAULT_SETTINGS
 from slotwright.core.topology import BUS_PORT_OFFSET, Instance, Topology, default_shards
-from slotwright.core.variables import (
-    TABLE,
-    Variable,
-    WrongValueError,
-    in_words,
-    read,
-)
+from slotwright.core.values import Variable, WrongValueError, in_words, read
+from slotwright.core.variables import TABLE
 from slotwright.errors import Finding, Refused
 
 _REDIS_OWN_DEFAULTS = {**DEFAULT_SETTINGS, "cluster-node-timeout": "15000"}
@@ -249,15 +244,23 @@ def _check_files(
     notes: Notes,
     file_exists: Callable[[str], bool],
 ) -> None:
+    def missing(path: str) -> tuple[str, str, str] | None:
+        problem = "file-missing", f"the controller has no file {path}", "put it there, or correct the path"
+        return None if file_exists(path) else problem
+
     for variable in (v for v in TABLE if v.kind == "file"):
-        for member in members:
-            path = values[variable.name] if variable.agree else member.values.get(variable.name)
-            if path and not file_exists(path):
-                problem = "file-missing", f"the controller has no file {path}", "put it there, or correct the path"
-                if variable.agree:
-                    notes.cluster(cluster, members, variable.name, *problem)
-                    break
-                notes.host(member.name, variable.name, *problem)
+        if variable.agree and (path := values[variable.name]) and (problem := missing(path)):
+            notes.cluster(cluster, members, variable.name, *problem)
+    for member in members:
+        paths = {v.name: member.values.get(v.name) for v in TABLE if v.kind == "file" and not v.agree}
+        also = member.values.get("redis_install_also") or []
+        paths |= {f"redis_install_also[{entry['version']}]": entry["archive"] for entry in also}
+        if member.values.get("redis_install_method") == "source":
+            source = member.values.get("redis_install_source") or ""
+            paths["redis_install_source"] = source if source.startswith(("/", "~/")) else None
+        for name, path in paths.items():
+            if path and (problem := missing(path)):
+                notes.host(member.name, name, *problem)
 
 
 def _check_zone_spelling(cluster: str, members: Sequence[Member], notes: Notes) -> None:

@@ -3,70 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import re
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
 
-Kind = Literal["string", "integer", "seconds", "boolean", "ports", "directives", "port directives", "file", "host path"]
-
-_KIND_IN_WORDS: dict[Kind, str] = {
-    "string": "a string",
-    "integer": "a whole number",
-    "seconds": "a number of seconds",
-    "boolean": "true or false",
-    "ports": "a list of port numbers",
-    "directives": "a mapping of redis.conf directives to values",
-    "port directives": "a mapping of ports to mappings of redis.conf directives",
-    "file": "a path",
-    "host path": "a path",
-}
-_TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
-_PLACEHOLDER = re.compile(
-    r"(change|replace|fill)[-_ ]?(me|this|it|in)|todo|fixme|tbd|your[-_ ]?\w+|put .* here|x{3,}|\.\.\.|<[^<>]*>",
-    re.IGNORECASE,
-)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One inventory variable.
-
-    agree: every host of one cluster must have the same value.
-    low, high: bounds of a number, both included. pattern: what a string must match as a whole, pattern_words says it.
-    default: the value when no host sets it; None means "not set". may_be_empty: an empty string is a value.
-    """
-
-    name: str
-    kind: Kind
-    doc: str
-    default: Any = None
-    required: bool = False
-    agree: bool = False
-    secret: bool = False
-    may_be_empty: bool = False
-    choices: tuple[str, ...] = ()
-    low: float = 0
-    high: float = float("inf")
-    pattern: str = ""
-    pattern_words: str = ""
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """Stands for a value whose template or vault could not be evaluated."""
-
-    reason: str
-
-
-class WrongValueError(Exception):
-    """A value that cannot be used: code, what and remedy as in Finding."""
-
-    def __init__(self, code: str, what: str, remedy: str) -> None:
-        self.code, self.what, self.remedy = code, what, remedy
-        super().__init__(what)
-
+from slotwright.core.values import CHECKSUM_FORM, VERSION_FORM, Variable
 
 TABLE: tuple[Variable, ...] = (
     Variable(
@@ -200,87 +139,140 @@ TABLE: tuple[Variable, ...] = (
     Variable("redis_node_template", "file", "On the controller: another template of redis.conf."),
     Variable("redis_node_unit_template", "file", "On the controller: another template of the systemd unit."),
     Variable(
+        "redis_node_port_version",
+        "port versions",
+        "The version of the instance at a port, where it is another than redis_install_version: a canary. It must be "
+        "one of redis_install_also.",
+        default={},
+        **VERSION_FORM,
+    ),
+    Variable(
+        "redis_node_environment", "environment", "Environment variables of every instance of the host.", default={}
+    ),
+    Variable(
+        "redis_host_manage",
+        "boolean",
+        "Make user, directories, limits, kernel settings and firewall. When not set: with redis_node_service systemd.",
+    ),
+    Variable(
+        "redis_host_sysctl",
+        "sysctl",
+        "Kernel settings, in addition to those that Redis needs; stronger than these.",
+        default={},
+    ),
+    Variable(
+        "redis_host_firewall",
+        "string",
+        "What filters packets. auto: firewalld or ufw where one of them is active, else nftables where it is there.",
+        default="auto",
+        choices=("auto", "nftables", "firewalld", "ufw", "none"),
+    ),
+    Variable(
+        "redis_host_client_networks",
+        "networks",
+        "Who may use the client ports, besides the other nodes and the controller. Empty: everybody.",
+        default=[],
+    ),
+    Variable(
+        "redis_preflight_fix", "boolean", "Mend what can be mended safely, then look again.", default=False, agree=True
+    ),
+    Variable(
+        "redis_preflight_accept",
+        "strings",
+        "Codes of findings that shall not stop the run. They are still shown.",
+        default=[],
+        agree=True,
+    ),
+    Variable(
+        "redis_preflight_timeout",
+        "seconds",
+        "Bound of each connection that one host tries to another.",
+        default=3,
+        agree=True,
+        low=0.1,
+        high=60,
+    ),
+    Variable(
+        "redis_install_flavor",
+        "string",
+        "Whose server: Redis, or Valkey.",
+        default="redis",
+        agree=True,
+        choices=("redis", "valkey"),
+    ),
+    Variable(
         "redis_install_method",
         "string",
-        "system: the redis-server of the host or of its packages. archive: a tarball of binaries.",
+        "system: the server of the host or of its packages. archive: a tarball of binaries. source: a tarball of "
+        "sources, built once and shipped to all hosts.",
         default="system",
-        choices=("system", "archive"),
+        choices=("system", "archive", "source"),
     ),
     Variable(
         "redis_install_version",
         "string",
-        "Version of Redis to install. Needed with method archive.",
-        pattern=r"\d+\.\d+(\.\d+)?(-[A-Za-z0-9.]+)?",
-        pattern_words='a version such as "7.2.16"',
+        "Version to install. Needed with the methods archive and source.",
+        **VERSION_FORM,
+    ),
+    Variable(
+        "redis_install_also",
+        "versions",
+        "Further versions to lay beside it, each with version, archive and perhaps checksum.",
+        default=[],
     ),
     Variable(
         "redis_install_bin_dir",
         "host path",
-        "With method system: where redis-server is looked for.",
+        "With method system: where the server is looked for.",
         default="/usr/bin",
     ),
     Variable(
         "redis_install_root",
         "host path",
-        "With method archive: the versions are unpacked below it.",
+        "The versions of the methods archive and source are put below it.",
         default="/opt/redis",
     ),
     Variable(
-        "redis_install_package", "string", "With method system: the package with redis-server.", default="redis-server"
+        "redis_install_package",
+        "string",
+        "With method system: the package with the server. When not set: what the distribution calls it.",
     ),
     Variable(
         "redis_install_user",
         "string",
-        "With method archive: the user that is made for Redis. Empty: none is made.",
+        "The user that is made for Redis where no package brings one. Empty: none is made.",
         default="redis",
         may_be_empty=True,
     ),
     Variable("redis_install_archive", "file", "On the controller: tarball of binaries, for method archive."),
     Variable(
+        "redis_install_source",
+        "string",
+        "For method source: tarball of sources, a path on the controller or an http(s) address.",
+    ),
+    Variable(
+        "redis_install_build_host",
+        "string",
+        "Inventory name of the host that builds the sources.",
+        default="localhost",
+        agree=True,
+    ),
+    Variable(
+        "redis_install_cache",
+        "directory",
+        "On the controller: where built archives are kept. When not set: ~/.cache/slotwright.",
+    ),
+    Variable(
         "redis_install_checksum",
         "string",
-        "SHA-256 of the archive.",
-        pattern=r"(sha256:)?[0-9A-Fa-f]{64}",
-        pattern_words="64 hexadecimal digits, or sha256: and 64 hexadecimal digits",
+        "SHA-256 of the archive, or with method source of the tarball of sources.",
+        **CHECKSUM_FORM,
     ),
 )
-RESULTS = ("redis_install_server", "redis_install_server_version")
+RESULTS = ("redis_install_server", "redis_install_server_version", "redis_install_servers")
 """Facts that the roles leave behind: known names, but not for an inventory to set."""
 BY_NAME: dict[str, Variable] = {v.name: v for v in TABLE}
-PREFIXES = ("redis_cluster_", "redis_node_", "redis_install_")
-
-
-def read(variable: Variable, value: Any) -> Any:
-    """The value in its proper type. Raises WrongValueError.
-
-    As Ansible does, numbers and booleans are taken from strings too ("2", "yes"), for `-e name=value` gives strings.
-    Strings are not taken from numbers or booleans: YAML has by then changed what was written (`no`, `1.10`, `007`).
-    """
-    if isinstance(value, Unreadable):
-        raise undefined(value)
-    if value is None:
-        if variable.required:
-            first = variable.doc.partition(".")[0]
-            raise WrongValueError("missing", "it is not set", f"set {variable.name} ({first[:1].lower()}{first[1:]})")
-        return variable.default
-    match variable.kind:
-        case "string" | "file" | "host path":
-            return _string(variable, value)
-        case "integer" | "seconds":
-            return _number(variable, value)
-        case "boolean":
-            return _boolean(variable, value)
-        case "ports":
-            return _ports(variable, value)
-        case "directives" | "port directives":
-            if not isinstance(value, dict):
-                raise _wrong_type(variable, value)
-            return value
-
-
-def undefined(value: Unreadable) -> WrongValueError:
-    what = f"its template or vault text cannot be evaluated: {value.reason.strip().rstrip('.')}"
-    return WrongValueError("undefined", what, "define the variables and give the vault password that it needs")
+PREFIXES = ("redis_cluster_", "redis_node_", "redis_host_", "redis_preflight_", "redis_install_")
 
 
 @cache
@@ -295,137 +287,3 @@ def meant_by(name: str) -> str | None:
     ours = plain.startswith(PREFIXES)
     near = difflib.get_close_matches(plain, BY_NAME, n=1, cutoff=0.8 if ours else 0.86)
     return near[0] if near else "" if ours else None
-
-
-def in_words(value: Any) -> str:
-    """A value as a message shows it: short, and in YAML's words."""
-    if value is None:
-        return "not set"
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _string(variable: Variable, value: Any) -> str:
-    if not isinstance(value, str):
-        if isinstance(value, bool | int | float):
-            shown = "it" if variable.secret else in_words(value)
-            what = f"it must be a string, but YAML reads {shown} as a {_type_in_words(value)}"
-            raise WrongValueError("wrong-type", what, "put the value in quotes")
-        raise _wrong_type(variable, value)
-    if variable.may_be_empty and not value:
-        return value
-    if not value.strip():
-        raise WrongValueError(
-            "empty-value",
-            "it is empty",
-            f"give {variable.name} a value, or leave it out for its default"
-            if not variable.required
-            else f"give {variable.name} a value",
-        )
-    if "{{" in value or "{%" in value or value.startswith("$ANSIBLE_VAULT"):
-        raise WrongValueError(
-            "placeholder",
-            "it is still a template or a vault text, not a value",
-            "write templates plainly and vault texts with the !vault tag, so that Ansible evaluates them",
-        )
-    if _PLACEHOLDER.fullmatch(value.strip()):
-        raise WrongValueError("placeholder", "it is still a placeholder", f"give {variable.name} its real value")
-    if _CONTROL.search(value) or (value != value.strip() and not variable.secret):
-        raise WrongValueError(
-            "bad-string", "it has a line break, a control character or blanks at an end", "take these out"
-        )
-    if variable.choices and value not in variable.choices:
-        near = difflib.get_close_matches(value.lower(), variable.choices, n=1)
-        remedy = f"write {near[0]}, if that is meant" if near else f"use {' or '.join(variable.choices)}"
-        raise WrongValueError("not-a-choice", f"{in_words(value)} is none of {', '.join(variable.choices)}", remedy)
-    if variable.pattern and not re.fullmatch(variable.pattern, value):
-        raise WrongValueError(
-            "bad-string", f"{in_words(value)} is not of the right form", f"write {variable.pattern_words}"
-        )
-    if variable.kind in ("file", "host path") and not value.startswith(("/", "~/")):
-        raise WrongValueError(
-            "relative-path",
-            f"{in_words(value)} is relative, and means another file in another working directory",
-            'write an absolute path, such as "{{ inventory_dir }}/' + value.removeprefix("./") + '"',
-        )
-    return value
-
-
-def _number(variable: Variable, value: Any) -> int | float:
-    if isinstance(value, str) and re.fullmatch(r"-?\d+", value):
-        value = int(value)
-    wanted = (int, float) if variable.kind == "seconds" else (int,)
-    if isinstance(value, bool) or not isinstance(value, wanted):
-        raise _wrong_type(variable, value)
-    assert isinstance(value, int | float)
-    if not variable.low <= value <= variable.high:
-        raise WrongValueError(
-            "out-of-range",
-            f"{value} is out of range",
-            f"use {variable.low:g} to {variable.high:g}{' seconds' * (variable.kind == 'seconds')}",
-        )
-    return value
-
-
-def _boolean(variable: Variable, value: Any) -> bool:
-    if isinstance(value, str) and value.lower() in _TRUE + _FALSE:
-        return value.lower() in _TRUE
-    if not isinstance(value, bool):
-        raise _wrong_type(variable, value)
-    return value
-
-
-def _ports(variable: Variable, value: Any) -> list[int]:
-    if not isinstance(value, list):
-        hint = f"write [{value}]" if isinstance(value, int | str) and not isinstance(value, bool) else "write a list"
-        raise WrongValueError("wrong-type", f"it must be a list of port numbers, not {in_words(value)}", hint)
-    if not value:
-        raise WrongValueError(
-            "empty-value", "the list is empty", "name at least one port, or leave the variable out for [6379]"
-        )
-    ports = []
-    for item in value:
-        if isinstance(item, Unreadable):
-            raise undefined(item)
-        port = int(item) if isinstance(item, str) and item.isdecimal() else item
-        if isinstance(port, bool) or not isinstance(port, int):
-            raise WrongValueError(
-                "wrong-type", f"{in_words(item)} is not a port number", "write ports as whole numbers"
-            )
-        if not 1 <= port <= 65535:
-            raise WrongValueError("port-range", f"port {port} does not exist", "use ports from 1 to 55535")
-        if port > 55535:
-            raise WrongValueError(
-                "bus-port-range",
-                f"port {port} leaves no cluster bus port: {port} + 10000 is above 65535",
-                "use ports up to 55535",
-            )
-        if port in ports:
-            raise WrongValueError("duplicate-port", f"port {port} is listed twice", "list each port once")
-        ports.append(port)
-    for port in ports:
-        if port + 10000 in ports:
-            raise WrongValueError(
-                "bus-port-clash",
-                f"port {port + 10000} is the cluster bus port of the instance at {port}",
-                f"use another port than {port + 10000}",
-            )
-    return ports
-
-
-def _wrong_type(variable: Variable, value: Any) -> WrongValueError:
-    what = f"it must be {_KIND_IN_WORDS[variable.kind]}, not {_shown(variable, value)}"
-    return WrongValueError("wrong-type", what, f"write {_KIND_IN_WORDS[variable.kind]}")
-
-
-def _shown(variable: Variable, value: Any) -> str:
-    return f"a {_type_in_words(value)}" if variable.secret or isinstance(value, dict | list) else in_words(value)
-
-
-def _type_in_words(value: Any) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    names = {int: "number", float: "number", str: "string", list: "list", dict: "mapping"}
-    return next((word for kind, word in names.items() if isinstance(value, kind)), type(value).__name__)

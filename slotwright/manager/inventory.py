@@ -11,7 +11,7 @@ from ansible.errors import AnsibleError
 from jinja2 import Undefined, UndefinedError
 
 from slotwright.core.inventory import Cluster, Inventory, read_inventory
-from slotwright.core.variables import Unreadable
+from slotwright.core.values import Unreadable
 
 GROUP = "redis"
 _CONNECTION_PREFIXES = (

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from slotwright.core.inventory import Cluster, read_inventory
 from slotwright.core.redis_conf import DEFAULT_SETTINGS
-from slotwright.core.variables import BY_NAME, TABLE, Unreadable, meant_by
+from slotwright.core.values import Unreadable
+from slotwright.core.variables import BY_NAME, TABLE, meant_by
 from slotwright.errors import Refused
 from tools.inventory_table import PAGE, page
 
