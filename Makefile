@@ -16,7 +16,7 @@ export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/$(BIN):$(or $(PATH),/usr/local/bin:/usr/bin:/bin)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help venv lint test test-core test-live test-playbooks soak bench demo demo-stop clean
+.PHONY: help venv lint test test-core test-live test-playbooks molecule soak bench demo demo-stop clean
 
 help:  ## List the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "  make %-16s%s\n", $$1, $$2}' Makefile
@@ -49,6 +49,9 @@ test-live: $(DEVELOP)  ## Tests with real redis-server processes on loopback add
 
 test-playbooks: $(DEVELOP)  ## Tests that run the playbooks, and the demo
 	$(PYTEST) tests/playbooks
+
+molecule: $(DEVELOP)  ## Roles on hosts with systemd, in Docker: all scenarios, or SCENARIO=default (installs Docker)
+	tools/with_docker.sh $(BIN)/python tools/molecule.py $(SCENARIO)
 
 soak: $(DEVELOP)  ## The long tests, and far more random examples (hours)
 	SLOTWRIGHT_SOAK=1 $(PYTEST) $(SPREAD) -o timeout=14400

@@ -19,6 +19,9 @@ description:
     C(<conf_dir>/<port>/redis.conf), which it may not write and which it reads last. What the inventory states wins at
     every start; what CONFIG REWRITE saved beyond that lasts."
   - A running instance is never restarted. RV(instances.restart_pending) says where one is wanted.
+  - A master whose memory does not come back whole (no AOF) is not started before its peers were asked. It waits while a
+    replica of it cannot be asked, or holds what the master would lose, until that has taken over. The file
+    C(<data_dir>/<port>/start-empty) permits one start all the same.
   - An instance is not started while something else listens on its port or bus port, nor when it is a known cluster
     member, or has data, and its nodes.conf is empty, cut short or gone (it would come up as a stranger).
 options:
@@ -36,15 +39,33 @@ options:
     type: str
     choices: [systemd, process]
     default: systemd
-  server:
-    description: Path of redis-server on the host. Stopping needs none, and it may be empty then.
-    type: path
-    required: true
-  server_version:
-    description: On the controller, version of the server, as V(7.0.15). Decides which directives are written. As
-      O(server), it may be empty where instances are stopped.
-    type: str
-    required: true
+  servers:
+    description:
+      - On the controller, the servers that are installed on the host, the one first that instances shall run. To stop
+        instances none is needed.
+      - Each instance has a link, C(<conf_dir>/<port>/redis-server), and is started through it. The link of an instance
+        that does not run is pointed at its server; that of a running one stays, so that a crash brings back the same
+        server.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Path of the program on the host.
+        type: str
+        required: true
+      version:
+        description: Its version, as V(7.0.15). Decides which directives are written.
+        type: str
+        required: true
+      notify:
+        description: Whether it was built with libsystemd, and can tell systemd that it is ready.
+        type: bool
+        default: false
+  port_version:
+    description: On the controller, version of the instance at a port, where it is another than that of the first of
+      O(servers). It must be among these.
+    type: dict
   address:
     description: On the controller, address that the instances bind and announce.
     type: str
@@ -80,10 +101,14 @@ options:
     description: On the controller, path of the template of the systemd unit.
     type: path
     required: true
-  before_start_script:
-    description: On the controller, path of the script that guards every start.
+  templates:
+    description: On the controller, directory with the other files, the drop-in of the unit and the scripts that guard
+      every start.
     type: path
     required: true
+  environment:
+    description: Environment variables of every instance. Not for secrets, they are shown.
+    type: dict
   conf_dir:
     description: Directory of the configuration on the host.
     type: path
@@ -138,12 +163,42 @@ options:
         description: Whether it speaks TLS.
         type: bool
         required: true
-      content:
-        description: Text of redis.conf with marks where the secrets belong.
-        type: str
+      candidates:
+        description: For each server that it may run, the wanted one first, what it gets with that.
+        type: list
+        elements: dict
         required: true
+        suboptions:
+          server:
+            description: Path of the program.
+            type: str
+            required: true
+          version:
+            description: Its version.
+            type: str
+            required: true
+          content:
+            description: Text of redis.conf with marks where the secrets belong.
+            type: str
+            required: true
+          drop_in:
+            description: Text of the drop-in of the systemd unit.
+            type: str
+            required: true
+          open_files:
+            description: How many files it may have to open.
+            type: int
+            required: true
       conf:
         description: Path of redis.conf.
+        type: path
+        required: true
+      environment:
+        description: Path of its environment file.
+        type: path
+        required: true
+      link:
+        description: Path of the link to its server.
         type: path
         required: true
       data_dir:
@@ -169,6 +224,10 @@ options:
     description: From the action plugin, text of the script that guards every start.
     type: str
     default: ""
+  ask_peers:
+    description: From the action plugin, text of the script that asks the peers before a master without AOF starts.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Says what would change, and tries a changed redis.conf with the real server, but changes nothing.
@@ -183,8 +242,11 @@ author:
 EXAMPLES = r"""
 - name: Two instances on a host with systemd
   redis_instances:
-    server: /usr/bin/redis-server
-    server_version: 7.0.15
+    servers:
+      - {path: /opt/redis/7.2.7/bin/redis-server, version: 7.2.7, notify: true}
+      - {path: /opt/redis/7.4.2/bin/redis-server, version: 7.4.2, notify: true}
+    port_version:
+      7002: 7.4.2
     address: 10.0.1.11
     ports: [7001, 7002]
     cluster_config:
@@ -195,7 +257,7 @@ EXAMPLES = r"""
         maxmemory: 4gb
     template: "{{ playbook_dir }}/templates/redis.conf.j2"
     unit_template: "{{ playbook_dir }}/templates/redis-cluster@.service.j2"
-    before_start_script: "{{ playbook_dir }}/templates/redis-cluster-before-start.sh"
+    templates: "{{ playbook_dir }}/templates"
 """
 
 RETURN = r"""
@@ -224,12 +286,26 @@ instances:
       description: Paths that this call made, changed or removed for the instance.
       type: list
       elements: str
-    restart_pending:
-      description: Whether it runs with another redis.conf or another redis-server than the one that is in place now.
-      type: bool
-    server_version:
-      description: Version of the server binary. Empty when the instance was stopped or nothing is installed yet.
+    server:
+      description: Path of the server that it is linked to, with which it would come back after a crash.
       type: str
+    server_version:
+      description: Version of that server. Empty when the instance was stopped, nothing is installed yet, or the server
+        is none of O(servers).
+      type: str
+    version_pending:
+      description: Version that the instance shall run instead, and gets when it is started next by this module. Empty
+        where it runs the right one.
+      type: str
+    restart_pending:
+      description: Whether it runs with another redis.conf, environment or redis-server than those that are in place, or
+        another version waits.
+      type: bool
+    limits:
+      description: What the kernel was asked to grant the process, and what it granted, by name, V(open_files) and under
+        systemd V(oom_score_adj). Each has C(asked) and C(got). Empty for what does not run. Where it got less,
+        there is a warning, and nothing fails.
+      type: dict
   sample:
     - name: redis-a1:7001
       port: 7001
@@ -237,8 +313,13 @@ instances:
       running: true
       started: false
       changed_files: []
+      server: /opt/redis/7.2.7/bin/redis-server
+      server_version: 7.2.7
+      version_pending: ""
       restart_pending: false
-      server_version: 7.0.15
+      limits:
+        open_files: {asked: 10128, got: 10128}
+        oom_score_adj: {asked: -900, got: -900}
 findings:
   description: What was wrong, as a list with one entry.
   returned: failure
@@ -247,21 +328,37 @@ findings:
 """
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible.module_utils.slotwright_host import HostError, converge  # noqa: E402
+from ansible.module_utils.slotwright_files import HostError  # noqa: E402
+from ansible.module_utils.slotwright_host import converge  # noqa: E402
 
+CANDIDATE = {
+    "server": {"type": "str", "required": True},
+    "version": {"type": "str", "required": True},
+    "content": {"type": "str", "required": True},
+    "drop_in": {"type": "str", "required": True},
+    "open_files": {"type": "int", "required": True},
+}
 INSTANCE = {
     "name": {"type": "str", "required": True},
     "port": {"type": "int", "required": True},
     "listen": {"type": "list", "elements": "str", "required": True},
     "tls": {"type": "bool", "required": True},
-    "content": {"type": "str", "required": True},
+    "candidates": {"type": "list", "elements": "dict", "required": True, "options": CANDIDATE},
     "conf": {"type": "path", "required": True},
+    "environment": {"type": "path", "required": True},
+    "link": {"type": "path", "required": True},
     "data_dir": {"type": "path", "required": True},
     "logfile": {"type": "path", "required": True},
     "pidfile": {"type": "path", "required": True},
 }
+SERVER = {
+    "path": {"type": "str", "required": True},
+    "version": {"type": "str", "required": True},
+    "notify": {"type": "bool", "default": False},
+}
 ON_THE_CONTROLLER = {
-    "server_version": {"type": "str", "required": True},
+    "servers": {"type": "list", "elements": "dict", "default": [], "options": SERVER},
+    "port_version": {"type": "dict"},
     "address": {"type": "str", "required": True},
     "ports": {"type": "list", "elements": "int", "required": True},
     "cluster_config": {"type": "dict"},
@@ -272,7 +369,7 @@ ON_THE_CONTROLLER = {
     "tls": {"type": "dict"},
     "template": {"type": "path", "required": True},
     "unit_template": {"type": "path", "required": True},
-    "before_start_script": {"type": "path", "required": True},
+    "templates": {"type": "path", "required": True},
     "data_dir": {"type": "path", "required": True},
     "log_dir": {"type": "path", "required": True},
     "run_dir": {"type": "path", "required": True},
@@ -280,7 +377,7 @@ ON_THE_CONTROLLER = {
 ON_THE_HOST = {
     "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
     "service": {"type": "str", "choices": ["systemd", "process"], "default": "systemd"},
-    "server": {"type": "path", "required": True},
+    "environment": {"type": "dict"},
     "conf_dir": {"type": "path", "required": True},
     "user": {"type": "str", "default": "redis"},
     "group": {"type": "str", "default": "redis"},
@@ -290,6 +387,7 @@ ON_THE_HOST = {
     "secrets": {"type": "dict", "no_log": True},
     "unit": {"type": "str", "default": ""},
     "before_start": {"type": "str", "default": ""},
+    "ask_peers": {"type": "str", "default": ""},
 }
 
 

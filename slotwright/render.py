@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
@@ -9,30 +10,45 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from slotwright.core.redis_conf import RedisConf, Value, listen_addresses, merge
+from slotwright.core.redis_conf import RedisConf, Value, listen_addresses, merge, open_files, values
+from slotwright.errors import Finding, Refused
 
-_ENVIRONMENT = Environment(
+ENVIRONMENT = Environment(
     undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
 )
+
+
+@dataclass(frozen=True)
+class Server:
+    """A redis-server that is installed on the host. notify: whether it can tell systemd that it is ready."""
+
+    path: str
+    version: str
+    notify: bool
+
+    @property
+    def number(self) -> tuple[int, ...]:
+        """(7, 0, 15)"""
+        return tuple(int(part) for part in re.findall(r"\d+", self.version))
 
 
 @dataclass(frozen=True)
 class Host:
     """What all instances of one host share.
 
-    server: path of redis-server on the host; version: its version, (7, 0, 15).
-    tls: names ca, cert, key → paths on the host, None without TLS.
+    servers: the one that instances shall run first. tls: names ca, cert, key → paths on the host, None without TLS.
     """
 
     name: str
     address: str
-    server: str
-    version: tuple[int, ...]
+    servers: Sequence[Server]
     service: str
     conf_dir: str
     data_dir: str
     log_dir: str
     run_dir: str
+    user: str
+    group: str
     username: str | None
     password: str | None
     tls: Mapping[str, str] | None
@@ -40,40 +56,54 @@ class Host:
 
 @dataclass(frozen=True)
 class Paths:
-    """Where one instance has its files on the host."""
+    """Where one instance has its files on the host. link: the redis-server that it is started with."""
 
     conf: str
+    environment: str
+    link: str
     data_dir: str
     logfile: str
     pidfile: str
 
     @classmethod
-    def of(cls, host: Host, port: int | str) -> Paths:
+    def of(cls, host: Host, port: int) -> Paths:
         def below(directory: str, *names: str) -> str:
             return str(PurePosixPath(directory, *names))
 
         return cls(
             conf=below(host.conf_dir, str(port), "redis.conf"),
+            environment=below(host.conf_dir, str(port), "environment"),
+            link=below(host.conf_dir, str(port), "redis-server"),
             data_dir=below(host.data_dir, str(port)),
             logfile=below(host.log_dir, f"{port}.log"),
             pidfile=below(host.run_dir, f"{port}.pid"),
         )
 
 
+@dataclass(frozen=True)
+class Templates:
+    """Texts of templates/redis.conf.j2 and templates/redis-cluster@.drop-in.conf.j2."""
+
+    conf: str
+    drop_in: str
+
+
 def instances(
     host: Host,
     ports: Sequence[int],
-    template: str,
+    templates: Templates,
     *,
     cluster_config: Mapping[str, Value],
     node_config: Mapping[str, Value],
     port_config: Mapping[Any, Mapping[str, Value]],
+    port_version: Mapping[Any, str],
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """What module redis_instances wants to know of each instance, and the secrets that stand as marks in the texts.
 
-    template: text of templates/redis.conf.j2. Raises Refused, and jinja2's errors for a bad template.
+    Raises Refused, and jinja2's errors for a bad template.
     """
-    by_port = {int(port): directives for port, directives in port_config.items()}
+    config_by_port = {int(port): directives for port, directives in port_config.items()}
+    version_by_port = {int(port): version for port, version in port_version.items()}
     described = []
     secrets: dict[str, str] = {}
     for port in ports:
@@ -81,13 +111,8 @@ def instances(
             [
                 (f"host {host.name}, redis_cluster_config", cluster_config),
                 (f"host {host.name}, redis_node_config", node_config),
-                (f"host {host.name}, redis_node_port_config[{port}]", by_port.get(port, {})),
+                (f"host {host.name}, redis_node_port_config[{port}]", config_by_port.get(port, {})),
             ]
-        )
-        paths = Paths.of(host, port)
-        conf = RedisConf(directives, secrets)
-        content = _ENVIRONMENT.from_string(template).render(
-            name=f"{host.name}:{port}", port=port, host=host, paths=paths, conf=conf, version=host.version
         )
         described.append(
             {
@@ -95,14 +120,54 @@ def instances(
                 "port": port,
                 "listen": listen_addresses(directives.get("bind", host.address)),
                 "tls": host.tls is not None,
-                "content": content,
-                **asdict(paths),
+                "candidates": [
+                    _candidate(host, port, server, templates, RedisConf(directives, secrets))
+                    for server in _wanted_first(host, port, version_by_port.get(port))
+                ],
+                **asdict(Paths.of(host, port)),
             }
         )
     return described, secrets
 
 
-def unit(host: Host, template: str, *, user: str, group: str) -> str:
-    """The systemd template unit of all instances of a host. template: text of templates/redis-cluster@.service.j2."""
-    paths = Paths.of(host, "%i")
-    return _ENVIRONMENT.from_string(template).render(host=host, paths=paths, user=user, group=group)
+def _wanted_first(host: Host, port: int, version: str | None) -> list[Server]:
+    """The servers of the host. Raises Refused where the version that the instance shall run is none of them."""
+    wanted = next((server for server in host.servers if version in (None, server.version)), None)
+    if host.servers and wanted is None:
+        there = ", ".join(server.version for server in host.servers)
+        what = f"version {version} is not installed there, only {there}"
+        remedy = "add it to redis_install_also, or name an installed version"
+        raise Refused(
+            [Finding("version-not-installed", f"host {host.name}, redis_node_port_version[{port}]", what, remedy)]
+        )
+    return sorted(host.servers, key=lambda server: server is not wanted)
+
+
+def _candidate(host: Host, port: int, server: Server, templates: Templates, conf: RedisConf) -> dict[str, Any]:
+    """What the instance gets when it runs this server."""
+    name, paths = f"{host.name}:{port}", Paths.of(host, port)
+    content = ENVIRONMENT.from_string(templates.conf).render(
+        name=name, port=port, host=host, paths=paths, conf=conf, version=server.number
+    )
+    modules = (line.split()[0].strip("\"'") for line in values(content, "loadmodule"))
+    drop_in = ENVIRONMENT.from_string(templates.drop_in).render(
+        name=name,
+        host=host,
+        paths=paths,
+        notify=server.notify,
+        open_files=open_files(content),
+        exec_dirs=sorted({str(PurePosixPath(path).parent) for path in (server.path, *modules)}),
+    )
+    return {
+        "server": server.path,
+        "version": server.version,
+        "content": content,
+        "drop_in": drop_in,
+        "open_files": open_files(content),
+    }
+
+
+def unit(template: str) -> str:
+    """The systemd template unit of all instances of the machine, whatever their cluster: it knows nothing of theirs."""
+    text: str = ENVIRONMENT.from_string(template).render()
+    return text

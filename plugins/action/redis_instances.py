@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,33 +35,41 @@ class ActionModule(ActionBase):
 
 
 def rendered(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of the module that only the controller can give: instances, secrets, unit and before_start."""
+    """The options of the module that only the controller can give: instances, secrets and the texts of shared files."""
     host = render.Host(
         name=name,
         address=options["address"],
-        server=options["server"],
-        version=tuple(int(part) for part in re.findall(r"\d+", options["server_version"])),
+        servers=[render.Server(one["path"], one["version"], one["notify"]) for one in options["servers"]],
         service=options["service"],
         conf_dir=options["conf_dir"],
         data_dir=options["data_dir"],
         log_dir=options["log_dir"],
         run_dir=options["run_dir"],
+        user=options["user"],
+        group=options["group"],
         username=options.get("username"),
         password=options.get("password"),
         tls=options.get("tls") or None,
     )
+    others = Path(options["templates"])
     instances, secrets = render.instances(
         host,
         [int(port) for port in options["ports"]],
-        Path(options["template"]).read_text(),
+        render.Templates(
+            conf=Path(options["template"]).read_text(),
+            drop_in=(others / "redis-cluster@.drop-in.conf.j2").read_text(),
+        ),
         cluster_config=options.get("cluster_config") or {},
         node_config=options.get("node_config") or {},
         port_config=options.get("port_config") or {},
+        port_version=options.get("port_version") or {},
     )
-    unit_template = Path(options["unit_template"]).read_text()
     return {
+        # Those of the fact redis_install_servers have more to say than the module wants to know.
+        "servers": [asdict(server) for server in host.servers],
         "instances": instances,
         "secrets": secrets,
-        "unit": render.unit(host, unit_template, user=options["user"], group=options["group"]),
-        "before_start": Path(options["before_start_script"]).read_text(),
+        "unit": render.unit(Path(options["unit_template"]).read_text()),
+        "before_start": (others / "redis-cluster-before-start.sh").read_text(),
+        "ask_peers": (others / "redis-cluster-ask-peers.py").read_text(),
     }

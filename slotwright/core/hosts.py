@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from slotwright.core.redis_conf import OWNED_DIRECTIVES
+from slotwright.core.redis_conf import OWNED_DIRECTIVES, Value, merge
 from slotwright.core.values import Unreadable, WrongValueError, in_words, read, undefined
 from slotwright.core.variables import TABLE, meant_by
 from slotwright.errors import Finding
@@ -43,12 +43,28 @@ class Member:
         """What Ansible connects to."""
         return str(self.raw.get("ansible_host") or self.name), str(self.raw.get("ansible_port") or 22)
 
+    def directives(self, port: int) -> dict[str, Value]:
+        """What the inventory says of redis.conf of the instance at the port. Raises Refused."""
+        by_port = self.values["redis_node_port_config"]
+        at_port = by_port.get(port) or by_port.get(str(port)) or {}
+        return merge(
+            [
+                (f"host {self.name}, redis_cluster_config", self.raw.get("redis_cluster_config") or {}),
+                (f"host {self.name}, redis_node_config", self.values["redis_node_config"]),
+                (f"host {self.name}, redis_node_port_config[{port}]", at_port),
+            ]
+        )
+
     @property
     def is_here(self) -> bool:
         """The host is played by the controller itself, as in demos and tests."""
         address = _ip(self.machine[0])
-        local = self.raw.get("ansible_connection") in ("local", "ansible.builtin.local")
-        return local or self.machine[0] == "localhost" or bool(address and address.is_loopback)
+        return self.is_local or self.machine[0] == "localhost" or bool(address and address.is_loopback)
+
+    @property
+    def is_local(self) -> bool:
+        """Ansible works there without logging in."""
+        return self.raw.get("ansible_connection") in ("local", "ansible.builtin.local")
 
 
 class Notes:

@@ -124,6 +124,23 @@ def listen_addresses(bind: Value) -> list[str]:
     return [{"*": "0.0.0.0", "::*": "::"}.get(word, word) for word in words.split() if not word.startswith("-")]
 
 
+def values(content: str, name: str) -> list[str]:
+    """What stands behind the directive on each of its lines in a redis.conf."""
+    lines = (line.split(None, 1) for line in content.splitlines())
+    return [words[1].strip() for words in lines if len(words) == 2 and words[0].lower() == name]
+
+
+def open_files(content: str) -> int:
+    """Files that Redis may have open with this redis.conf: maxclients + 128.
+
+    Source: server.h, CONFIG_FDSET_INCR. 32 are Redis's own (CONFIG_MIN_RESERVED_FDS; with fewer it lowers maxclients),
+    96 are spare. Its event loop has just so many places, and the links of the cluster bus count as clients.
+    """
+    last = values(content, "maxclients")[-1:]
+    # What is no number, the real Redis refuses in its own words.
+    return (int(last[0]) if last and last[0].isdecimal() else 10000) + 128
+
+
 def _text(value: Value) -> str:
     """A string is taken as it is: it may hold several words."""
     if isinstance(value, bool):

@@ -147,7 +147,10 @@ TABLE: tuple[Variable, ...] = (
         **VERSION_FORM,
     ),
     Variable(
-        "redis_node_environment", "environment", "Environment variables of every instance of the host.", default={}
+        "redis_node_environment",
+        "environment",
+        "Environment variables of every instance of the host. Not for secrets: they are shown.",
+        default={},
     ),
     Variable(
         "redis_host_manage",
@@ -172,6 +175,12 @@ TABLE: tuple[Variable, ...] = (
         "networks",
         "Who may use the client ports, besides the other nodes and the controller. Empty: everybody.",
         default=[],
+    ),
+    Variable(
+        "redis_host_firewall_confirm",
+        "boolean",
+        "Let the firewall shut out addresses that are connected right now. Connections that exist stay.",
+        default=False,
     ),
     Variable(
         "redis_preflight_fix", "boolean", "Mend what can be mended safely, then look again.", default=False, agree=True
@@ -269,7 +278,12 @@ TABLE: tuple[Variable, ...] = (
         **CHECKSUM_FORM,
     ),
 )
-RESULTS = ("redis_install_server", "redis_install_server_version", "redis_install_servers")
+RESULTS = (
+    "redis_install_server",
+    "redis_install_server_version",
+    "redis_install_servers",
+    "redis_preflight_findings",
+)
 """Facts that the roles leave behind: known names, but not for an inventory to set."""
 BY_NAME: dict[str, Variable] = {v.name: v for v in TABLE}
 PREFIXES = ("redis_cluster_", "redis_node_", "redis_host_", "redis_preflight_", "redis_install_")

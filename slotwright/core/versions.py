@@ -8,19 +8,25 @@ from collections.abc import Iterable
 from slotwright.core.view import NodeView
 from slotwright.errors import Finding, Severity
 
-# Lowest release of each Redis series with the security fixes of August 2026 (upstream's release notes).
+# Lowest release of each series with the last security fixes known here, from upstream's release notes: Redis of August
+# 2026, Valkey of 18 November 2026.
 FLOORS = {
-    (6, 2): (6, 2, 24),
-    (7, 2): (7, 2, 16),
-    (7, 4): (7, 4, 11),
-    (8, 2): (8, 2, 9),
-    (8, 4): (8, 4, 6),
-    (8, 6): (8, 6, 6),
-    (8, 8): (8, 8, 2),
-    (8, 10): (8, 10, 1),
+    ("redis", (6, 2)): (6, 2, 24),
+    ("redis", (7, 2)): (7, 2, 16),
+    ("redis", (7, 4)): (7, 4, 11),
+    ("redis", (8, 2)): (8, 2, 9),
+    ("redis", (8, 4)): (8, 4, 6),
+    ("redis", (8, 6)): (8, 6, 6),
+    ("redis", (8, 8)): (8, 8, 2),
+    ("redis", (8, 10)): (8, 10, 1),
+    ("valkey", (7, 2)): (7, 2, 16),
+    ("valkey", (8, 0)): (8, 0, 13),
+    ("valkey", (8, 1)): (8, 1, 12),
+    ("valkey", (9, 0)): (9, 0, 8),
+    ("valkey", (9, 1)): (9, 1, 4),
 }
 # Series that upstream no longer mends: only a distribution's backports do.
-ENDED = frozenset({(7, 0), (8, 0)})
+ENDED = frozenset({("redis", (7, 0)), ("redis", (8, 0))})
 # RDB format written by each series; a server loads its own and lower ones (redis/src/rdb.h, valkey/src/rdb.h).
 RDB_FORMATS = {
     ("redis", (6, 2)): 9,
@@ -57,7 +63,7 @@ def version_findings(nodes: Iterable[NodeView], *, strict: bool) -> tuple[Findin
     severity = Severity.ERROR if strict else Severity.WARNING
     found = []
     for (flavor, version), names in sorted(by_version.items()):
-        if reason := _below_floor(flavor, version):
+        if reason := below_floor(flavor, version):
             found.append(
                 Finding(
                     "version-floor",
@@ -87,12 +93,10 @@ def mixed_versions(nodes: Iterable[NodeView]) -> tuple[Finding, ...]:
     )  # fmt: skip
 
 
-def _below_floor(flavor: str, version: str) -> tuple[str, str] | None:
-    if flavor != "redis":
-        return None
-    if series(version) in ENDED:
+def below_floor(flavor: str, version: str) -> tuple[str, str] | None:
+    if (flavor, series(version)) in ENDED:
         return "gets no more fixes upstream", "take a supported series, or a distribution that backports fixes"
-    floor = FLOORS.get(series(version))
+    floor = FLOORS.get((flavor, series(version)))
     if floor is None or numbers(version) >= floor:
         return None
     lowest = ".".join(map(str, floor))

@@ -43,7 +43,7 @@ def load(source: str) -> list[dict[str, Any]]:
 
 def inventory_of(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> Inventory:
     """read_inventory with the variables that Ansible holds and the files that the controller has. Raises Refused."""
-    variables = {host: _evaluated(hostvars[host]) for host in hosts}
+    variables = {host: evaluated(hostvars[host]) for host in hosts}
     return read_inventory(hosts, variables, lambda path: Path(path).expanduser().is_file())
 
 
@@ -77,20 +77,20 @@ def _ssh(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[dict[str, An
     # paramiko is slow to import, and Ansible loads this file in every worker.
     from slotwright.link.ssh import ssh_target
 
-    targets = {h: ssh_target({"inventory_hostname": h, **_evaluated(hostvars[h])}) for h in hosts}
+    targets = {h: ssh_target({"inventory_hostname": h, **evaluated(hostvars[h])}) for h in hosts}
     return [{"host": host, **asdict(target)} for host, target in targets.items()]
 
 
-def _evaluated(lazy: Mapping[str, Any]) -> dict[str, Any]:
+def evaluated(lazy: Mapping[str, Any]) -> dict[str, Any]:
     """A host's Redis and connection variables as plain values. Templates are evaluated one by one on access."""
-    return {name: _plain(lazy, name) for name in lazy if _ours(name)}
+    return {name: plain(lazy, name) for name in lazy if _ours(name)}
 
 
 def _ours(name: str) -> bool:
     return name.lower().startswith(("redis_", "redis-")) or name.startswith(_CONNECTION_PREFIXES)
 
 
-def _plain(container: Any, key: Any) -> Any:
+def plain(container: Any, key: Any) -> Any:
     """The value at key, without Ansible's lazy containers and tags; Unreadable where it cannot be evaluated."""
     try:
         value = container[key]
@@ -99,9 +99,9 @@ def _plain(container: Any, key: Any) -> Any:
     except (AnsibleError, UndefinedError) as error:
         return Unreadable(str(error))
     if isinstance(value, dict):
-        return {_untagged(k): _plain(value, k) for k in value}
+        return {_untagged(k): plain(value, k) for k in value}
     if isinstance(value, list):
-        return [_plain(value, index) for index in range(len(value))]
+        return [plain(value, index) for index in range(len(value))]
     return _untagged(value)
 
 

@@ -11,30 +11,57 @@ from slotwright import render
 from slotwright.core.redis_conf import DEFAULT_SETTINGS, OWNED_DIRECTIVES, RedisConf, listen_addresses, merge
 from slotwright.errors import Refused
 
-TEMPLATE = (Path(__file__).resolve().parents[2] / "templates/redis.conf.j2").read_text()
+TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+OLD, NEW = (render.Server(f"/opt/redis/{v}/bin/redis-server", v, notify=True) for v in ("6.2.14", "7.0.15"))
 
 
-def conf(version: tuple[int, ...] = (7, 0, 15), **more: Any) -> tuple[list[str], dict[str, str]]:
-    """The lines of one instance's redis.conf, without comments, and its secrets."""
+def instance(**more: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the module is told of an instance at 10.0.0.1:7001, and the secrets."""
     directives = more.pop("directives", {})
+    version = more.pop("version", None)
     host = render.Host(
         name="h1",
         address="10.0.0.1",
-        server="/usr/bin/redis-server",
-        version=version,
+        servers=more.pop("servers", [NEW]),
         service=more.pop("service", "systemd"),
-        conf_dir="/etc/redis-cluster",
+        conf_dir=more.pop("conf_dir", "/etc/redis-cluster"),
         data_dir="/var/lib/redis-cluster",
         log_dir="/var/log/redis-cluster",
-        run_dir="/run/redis-cluster",
+        run_dir=more.pop("run_dir", "/run/redis-cluster"),
+        user=more.pop("user", "redis"),
+        group="redis",
         username=more.pop("username", None),
         password=more.pop("password", None),
         tls=more.pop("tls", None),
     )
-    [one], secrets = render.instances(
-        host, [7001], TEMPLATE, cluster_config=directives, node_config={}, port_config={}, **more
+    templates = render.Templates(
+        conf=(TEMPLATES / "redis.conf.j2").read_text(),
+        drop_in=(TEMPLATES / "redis-cluster@.drop-in.conf.j2").read_text(),
     )
-    return [line for line in one["content"].splitlines() if line and not line.startswith("#")], secrets
+    [one], secrets = render.instances(
+        host,
+        [7001],
+        templates,
+        cluster_config=directives,
+        node_config={},
+        port_config={},
+        port_version={"7001": version} if version else {},
+    )
+    assert more == {}
+    return one, secrets
+
+
+def conf(**more: Any) -> tuple[list[str], dict[str, str]]:
+    """The lines of the instance's redis.conf, without comments, and its secrets."""
+    one, secrets = instance(**more)
+    lines = one["candidates"][0]["content"].splitlines()
+    return [line for line in lines if line and not line.startswith("#")], secrets
+
+
+def drop_in(**more: Any) -> list[str]:
+    """The lines of the drop-in of its unit."""
+    lines: list[str] = instance(**more)[0]["candidates"][0]["drop_in"].splitlines()
+    return lines
 
 
 def test_later_levels_win_and_names_do_not_depend_on_case() -> None:
@@ -97,8 +124,8 @@ def test_every_directive_that_the_role_owns_comes_once_and_a_set_one_too() -> No
 
 
 def test_redis_6_gets_no_directive_that_only_redis_7_knows() -> None:
-    old, _ = conf(version=(6, 2, 14))
-    new, _ = conf(version=(7, 0, 15))
+    old, _ = conf(servers=[OLD])
+    new, _ = conf(servers=[NEW])
     only_new = {"cluster-allow-replica-migration no", "enable-protected-configs no"}
     assert not only_new & set(old)
     assert only_new <= set(new)
@@ -137,3 +164,69 @@ def test_the_addresses_that_must_be_free_follow_from_bind(bind: Any, addresses: 
 def test_several_addresses_to_bind_are_one_line_for_of_many_lines_redis_takes_the_last() -> None:
     directives = merge([("host h1, redis_node_config", {"bind": ["10.0.0.1", "127.0.0.1"]})])
     assert [line for line in conf(directives=directives)[0] if line.startswith("bind ")] == ["bind 10.0.0.1 127.0.0.1"]
+
+
+def test_an_instance_is_told_of_every_server_of_its_host_the_wanted_one_first() -> None:
+    for version, versions in ((None, ["7.0.15", "6.2.14"]), ("6.2.14", ["6.2.14", "7.0.15"])):
+        candidates = instance(servers=[NEW, OLD], version=version)[0]["candidates"]
+        assert [one["version"] for one in candidates] == versions
+        for one in candidates:
+            assert ("cluster-allow-replica-migration" in one["content"]) == (one["version"] == "7.0.15")
+            assert f"/opt/redis/{one['version']}/bin" in one["drop_in"]
+
+
+def test_a_version_that_is_not_installed_is_refused_with_host_variable_and_remedy() -> None:
+    with pytest.raises(Refused) as refused:
+        instance(servers=[NEW, OLD], version="7.2.7")
+    [finding] = refused.value.findings
+    assert (finding.code, finding.where) == ("version-not-installed", "host h1, redis_node_port_version[7001]")
+    assert finding.what == "version 7.2.7 is not installed there, only 7.0.15, 6.2.14"
+    assert "redis_install_also" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("maxclients", "soft", "hard"), [(10000, 10128, 65536), (100000, 100128, 100128), (None, 10128, 65536)]
+)
+def test_the_limit_of_open_files_follows_from_maxclients(maxclients: int | None, soft: int, hard: int) -> None:
+    assert f"LimitNOFILE={soft}:{hard}" in drop_in(directives={"maxclients": maxclients})
+
+
+def test_a_server_that_cannot_notify_gets_a_unit_that_does_not_wait_for_it() -> None:
+    assert "Type=notify" in drop_in()
+    assert "Type=exec" in drop_in(servers=[render.Server("/usr/bin/redis-server", "7.0.15", notify=False)])
+
+
+def test_the_sandbox_lets_the_server_its_modules_and_the_scripts_run_and_nothing_else() -> None:
+    lines = drop_in(directives={"loadmodule": ["/opt/m/a.so", "/opt/m/b.so x 1"]})
+    scripts = "/etc/redis-cluster/before-start /etc/redis-cluster/ask-peers"
+    assert f"ExecPaths={scripts} -/opt/m -/opt/redis/7.0.15/bin" in lines
+
+
+def test_an_instance_may_write_to_no_data_but_its_own() -> None:
+    assert "ReadWritePaths=-/var/lib/redis-cluster/7001 -/var/log/redis-cluster -/run/redis-cluster" in drop_in()
+
+
+def test_the_unit_that_clusters_share_names_nothing_that_differs_between_them() -> None:
+    text = render.unit((TEMPLATES / "redis-cluster@.service.j2").read_text())
+    names = {line.partition("=")[0] for line in text.splitlines() if not line.startswith("#")}
+    assert not names & {
+        "User",
+        "Group",
+        "ExecStart",
+        "ExecStartPre",
+        "ReadWritePaths",
+        "RuntimeDirectory",
+        "LimitNOFILE",
+    }
+    for line in drop_in(user="other", conf_dir="/etc/other", run_dir="/run/other"):
+        assert "/etc/redis-cluster" not in line
+
+
+def test_each_start_goes_through_the_guard_and_the_link_with_both_files() -> None:
+    lines = drop_in(conf_dir="/etc/r")
+    assert "ExecStartPre=/etc/r/before-start /var/lib/redis-cluster/7001 /etc/r/7001/redis.conf" in lines
+    start = (
+        "ExecStart=/etc/r/7001/redis-server /var/lib/redis-cluster/7001/rewrite.conf --include /etc/r/7001/redis.conf"
+    )
+    assert start in lines
+    assert "EnvironmentFile=/etc/r/7001/environment" in lines

@@ -40,15 +40,46 @@ echo "$*" >>"{here}/log"
 case $1 in
   is-active) cat "{here}/state" ;;
   start) echo {started} >"{here}/state"
-    {server} "{data}/7001/rewrite.conf" --include "{conf}/7001/redis.conf" --daemonize yes --supervised no ;;
+    cd "{conf}/7001"
+    ./redis-server "{data}/7001/rewrite.conf" --include "$PWD/redis.conf" --daemonize yes --supervised no ;;
   stop) [ ! -e "{pidfile}" ] || kill "$(cat "{pidfile}")"; echo inactive >"{here}/state" ;;
 esac
 """
 
-slotwright_host = load("plugins/module_utils/slotwright_host.py")
-# The name under which Ansible hands it to the module.
-sys.modules["ansible.module_utils.slotwright_host"] = slotwright_host
+for name in ("files", "process", "service", "host"):  # each imports those before it
+    # The name under which Ansible hands it to the module.
+    sys.modules[f"ansible.module_utils.slotwright_{name}"] = load(f"plugins/module_utils/slotwright_{name}.py")
+HostError = sys.modules["ansible.module_utils.slotwright_files"].HostError
+slotwright_service = sys.modules["ansible.module_utils.slotwright_service"]
+slotwright_host = sys.modules["ansible.module_utils.slotwright_host"]
 rendered: Callable[[str, dict[str, Any]], dict[str, Any]] = load("plugins/action/redis_instances.py").rendered
+
+
+def installed(server: str, version: str = "7.0.15") -> dict[str, Any]:
+    """An entry of the option servers."""
+    return {"path": server, "version": version, "notify": False}
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options of module redis_instances as the role gives them, with its defaults."""
+    return {
+        "state": "started",
+        "service": "process",
+        "servers": [installed("/usr/bin/redis-server")],
+        "environment": {},
+        "conf_dir": "/etc/redis-cluster",
+        "data_dir": "/var/lib/redis-cluster",
+        "log_dir": "/var/log/redis-cluster",
+        "run_dir": "/run/redis-cluster",
+        "user": "redis",
+        "group": "redis",
+        "timeout": 20,
+        "remove_data": False,
+        "template": str(ROOT / "templates/redis.conf.j2"),
+        "unit_template": str(ROOT / "templates/redis-cluster@.service.j2"),
+        "templates": str(ROOT / "templates"),
+        **options,
+    }
 
 
 @dataclass
@@ -68,29 +99,12 @@ class Machine:
 
     def given(self, **options: Any) -> dict[str, Any]:
         """The options as a task gives them."""
+        places = {f"{kind}_dir": str(self.directory / kind) for kind in ("conf", "data", "log", "run")}
+        whoever = {"user": getpass.getuser(), "group": getpass.getuser()}
         server = shutil.which("redis-server")
         assert server, "redis-server is not on PATH"
-        return {
-            "state": "started",
-            "service": "process",
-            "server": server,
-            "server_version": "7.0.15",
-            "address": self.address,
-            "ports": self.ports,
-            "conf_dir": str(self.directory / "conf"),
-            "data_dir": str(self.directory / "data"),
-            "log_dir": str(self.directory / "log"),
-            "run_dir": str(self.directory / "run"),
-            "user": getpass.getuser(),
-            "group": getpass.getuser(),
-            "timeout": 20,
-            "remove_data": False,
-            "template": str(ROOT / "templates/redis.conf.j2"),
-            "unit_template": str(ROOT / "templates/redis-cluster@.service.j2"),
-            "before_start_script": str(ROOT / "templates/redis-cluster-before-start.sh"),
-            **self.options,
-            **options,
-        }
+        own = {"address": self.address, "ports": self.ports, "servers": [installed(server)], **places, **whoever}
+        return given(**{**own, **self.options, **options})
 
     def serve_units(self, directory: Path, *, started: str) -> Path:
         """Puts commands systemctl and journalctl into the directory. started: the state of a unit after its start."""
@@ -98,7 +112,7 @@ class Machine:
         (directory / "state").write_text("inactive\n")
         options = self.given(service="systemd")
         pidfile = self.directory / "run/7001.pid"
-        told = {"server": options["server"], "data": options["data_dir"], "conf": options["conf_dir"]}
+        told = {"data": options["data_dir"], "conf": options["conf_dir"]}
         (directory / "systemctl").write_text(SYSTEMCTL.format(here=directory, started=started, pidfile=pidfile, **told))
         (directory / "journalctl").write_text("#!/bin/sh\n")
         for command in ("systemctl", "journalctl"):

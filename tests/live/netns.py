@@ -4,7 +4,7 @@
         one, two, three = net.hosts                       # Host: address "10.33.1.1", "10.33.1.2", …
         net.controller.run(["ansible-playbook", …])       # a host too; here stands who drives the others
         one.start(["redis-server", "--bind", one.address])    # until the end; run() waits and returns what it said
-        one.sshd(user_key, port=22)                       # user_key: path that tests.live.sshd.keygen made
+        one.sshd(user_key)                                # user_key: path that tests.live.sshd.keygen made
         net.block(one, two, 17001)                        # packets of connections from one to two's port vanish
         net.block(one, two, 17001, "reject with tcp reset")   # … or are refused, with any verdict of nft
         net.block(one, two, 17001, at=one)                # the rule stands on the source, not on the destination
@@ -37,7 +37,7 @@ from typing import Any
 import pytest
 
 from tests.live.servers import wait_until
-from tests.live.sshd import Sshd
+from tests.live.sshd import PORT, Sshd
 
 _AS_ROOT = os.geteuid() == 0
 _ENTER_USER = [] if _AS_ROOT else ["--user", "--preserve-credentials"]
@@ -96,10 +96,10 @@ class Host:
 
     def start(self, command: Sequence[str | Path], **more: Any) -> subprocess.Popen[Any]:
         """A process that is killed at the end. Its pid is the command's own."""
-        self._started.append(subprocess.Popen([*self.inside, *command], stdin=subprocess.DEVNULL, **more))
+        self._started.append(subprocess.Popen([*self.inside, *command], **{"stdin": subprocess.DEVNULL, **more}))
         return self._started[-1]
 
-    def sshd(self, user_key: Path, port: int = 22, **settings: str) -> Sshd:
+    def sshd(self, user_key: Path, port: int = PORT, **settings: str) -> Sshd:
         """An sshd at the host's address; `user` of it is who logs in. Stopped at the end, or by close()."""
         self._sshds.append(_SshdInside(self, user_key, port, **settings))
         return self._sshds[-1]
@@ -121,7 +121,7 @@ class Host:
 
     def _inhabitants(self) -> list[int]:
         """The holder, and whoever is in its network: all of them are this test's."""
-        network = os.stat(f"/proc/{self.pid}/ns/net").st_ino
+        network = Path(f"/proc/{self.pid}/ns/net").stat().st_ino
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):

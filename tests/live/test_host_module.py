@@ -18,11 +18,10 @@ import redis
 import trustme
 
 from slotwright.errors import Refused
-from tests.live.machine import ROOT, Machine, rendered, slotwright_host
+from tests.live.machine import ROOT, HostError, Machine, installed, slotwright_service
 from tests.live.servers import Servers, binary, wait_until
 
 LOOPBACK = "127.22"
-HostError = slotwright_host.HostError
 
 
 @pytest.fixture
@@ -257,22 +256,26 @@ def test_a_changed_redis_conf_restarts_nothing_and_is_reported(machine: Machine)
 
 def test_another_redis_server_restarts_nothing_and_is_reported(machine: Machine, tmp_path: Path) -> None:
     other = tmp_path / "redis-server"
-    shutil.copy(Path(machine.given()["server"]).resolve(), other)
+    first = machine.given()["servers"]
+    shutil.copy(Path(first[0]["path"]).resolve(), other)
     machine.converge()
     pid = machine.pid()
-    changed = machine.converge(server=str(other))["instances"][0]
-    assert (changed["pid"], changed["restart_pending"]) == (pid, True)
-    assert not machine.converge()["instances"][0]["restart_pending"]
+    changed = machine.converge(servers=[installed(str(other), "7.0.16"), *first])["instances"][0]
+    assert (changed["pid"], changed["restart_pending"], changed["version_pending"]) == (pid, True, "7.0.16")
+    assert changed["server"] == first[0]["path"]
+    back = machine.converge()["instances"][0]
+    assert (back["restart_pending"], back["version_pending"]) == (False, "")
 
 
 def test_a_server_that_was_replaced_at_its_path_is_reported(machine: Machine, tmp_path: Path) -> None:
     server = tmp_path / "redis-server"
-    shutil.copy(Path(machine.given()["server"]).resolve(), server)
-    machine.options = {"server": str(server)}
+    shutil.copy(Path(machine.given()["servers"][0]["path"]).resolve(), server)
+    machine.options = {"servers": [installed(str(server))]}
     assert not machine.converge()["instances"][0]["restart_pending"]
     shutil.copy(server, tmp_path / "new")
     (tmp_path / "new").replace(server)
-    assert machine.converge()["instances"][0]["restart_pending"]
+    replaced = machine.converge()["instances"][0]
+    assert (replaced["restart_pending"], replaced["version_pending"]) == (True, "")
 
 
 def test_any_trouble_with_files_says_what_where_and_what_to_do(machine: Machine, tmp_path: Path) -> None:
@@ -285,7 +288,7 @@ def test_any_trouble_with_files_says_what_where_and_what_to_do(machine: Machine,
 
 def test_stopping_needs_no_server_and_no_user(machine: Machine) -> None:
     machine.converge()
-    gone = {"server": "", "server_version": "", "user": "nobody-yet", "group": "nobody-yet"}
+    gone = {"servers": [], "user": "nobody-yet", "group": "nobody-yet"}
     assert machine.converge(state="stopped", **gone)["changed"]
     with pytest.raises(redis.ConnectionError):
         machine.call("PING")
@@ -380,12 +383,13 @@ def test_a_server_that_does_not_come_up_is_given_up_after_the_timeout_with_its_l
 
 
 def test_the_library_can_be_read_by_python_3_8() -> None:
-    for path in ("plugins/module_utils/slotwright_host.py", "modules/redis_instances.py"):
-        ast.parse((ROOT / path).read_text(), feature_version=(3, 8))
+    paths = [*(ROOT / "plugins/module_utils").glob("*.py"), ROOT / "modules/redis_instances.py"]
+    for path in (*paths, ROOT / "templates/redis-cluster-ask-peers.py"):
+        ast.parse(path.read_text(), feature_version=(3, 8))
 
 
 def test_redis_6_2_runs_with_the_same_template(machine: Machine) -> None:
-    machine.options = {"server": binary("6.2.14"), "server_version": "6.2.14"}
+    machine.options = {"servers": [installed(binary("6.2.14"), "6.2.14")]}
     assert machine.converge()["instances"][0]["server_version"] == "6.2.14"
     assert not machine.converge()["changed"]
     assert machine.call("CONFIG", "GET", "cluster-migration-barrier") == {"cluster-migration-barrier": "999"}
@@ -420,15 +424,16 @@ def test_a_certificate_that_is_not_there_is_refused_before_anything_is_written(m
 
 
 def test_check_mode_works_before_redis_is_installed(machine: Machine) -> None:
-    foreseen = machine.converge(check=True, server="/nowhere/redis-server", user="nobody-yet", group="nobody-yet")
+    machine.options = {"servers": [installed("/nowhere/redis-server")], "user": "nobody-yet", "group": "nobody-yet"}
+    foreseen = machine.converge(check=True)
     assert foreseen["changed"]
     assert foreseen["warnings"] == ["/nowhere/redis-server is not installed yet: redis.conf could not be tried with it"]
     with pytest.raises(HostError, match=r"there is no (/nowhere/redis-server|user nobody-yet)"):
-        machine.converge(server="/nowhere/redis-server", user="nobody-yet", group="nobody-yet")
+        machine.converge()
     assert not machine.directory.exists()
 
 
-@pytest.mark.skipif(slotwright_host.SYSTEMD.is_dir(), reason="systemd runs here")
+@pytest.mark.skipif(slotwright_service.BOOTED.is_dir(), reason="systemd runs here")
 def test_systemd_units_are_refused_where_systemd_does_not_run(machine: Machine) -> None:
     with pytest.raises(HostError, match="Set redis_node_service to process"):
         machine.converge(service="systemd")
@@ -438,8 +443,8 @@ def test_systemd_units_are_refused_where_systemd_does_not_run(machine: Machine) 
 @pytest.fixture
 def units(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with `systemctl` for the machine, whose units are never ready. See machine.SYSTEMCTL."""
-    monkeypatch.setattr(slotwright_host, "SYSTEMD", tmp_path)
-    monkeypatch.setattr(slotwright_host, "UNIT_FILE", tmp_path / "redis-cluster@.service")
+    monkeypatch.setattr(slotwright_service, "BOOTED", tmp_path)
+    monkeypatch.setattr(slotwright_service, "UNITS", tmp_path)
     directory = machine.serve_units(tmp_path / "systemd", started="activating")
     monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
     return directory
@@ -463,10 +468,3 @@ def test_a_unit_that_is_activating_is_stopped_by_systemd_with_and_without_a_proc
             machine.call("PING")
         assert not machine.converge(state="stopped")["changed"]
         (units / "state").write_text("activating\n")
-
-
-def test_the_unit_starts_each_instance_with_the_guard_and_both_files(machine: Machine) -> None:
-    options = machine.given(service="systemd", conf_dir="/etc/r", data_dir="/var/r", server="/opt/r/redis-server")
-    unit = rendered("h1", options)["unit"]
-    assert "ExecStartPre=/etc/r/before-start /var/r/%i /etc/r/%i/redis.conf\n" in unit
-    assert "ExecStart=/opt/r/redis-server /var/r/%i/rewrite.conf --include /etc/r/%i/redis.conf\n" in unit
