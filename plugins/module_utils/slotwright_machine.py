@@ -69,6 +69,7 @@ class Machine:
     settings: list[dict[str, str]] = field(default_factory=list)
     firewall: str = "none"
     _units: list[str] = field(default_factory=list)
+    _refused: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._files = Files(Account(0, 0, switch=True), self.check, self.outcome)
@@ -82,6 +83,8 @@ class Machine:
             self._file(LIMITS_FILE, self.options["limits_file"])
         self._sysctl()
         self._huge_pages()
+        if self._refused:
+            self._warn(f"the kernel keeps what it has: {', '.join(self._refused)}")
         if isinstance(chosen, Nftables):
             self._table(chosen, change)
         else:
@@ -209,7 +212,7 @@ class Machine:
                 if not path.exists():
                     why = "this kernel has no such setting"
                 elif not os.access(str(path), os.W_OK):
-                    why = "it is read-only here, as in a container"
+                    why = "read-only, as in a container"
                 elif self.check:
                     got = asked
                 else:
@@ -218,7 +221,7 @@ class Machine:
             except OSError as error:
                 why = str(error.strerror)
         if why:
-            self._warn(f"{name}: asked for {asked}, got {live or 'nothing'}: {why}")
+            self._refused.append(f"{name} is {live or 'missing'}, not {asked} ({why})")
         self.settings.append({"name": name, "asked": asked, "got": got})
         return got
 

@@ -231,7 +231,7 @@ def test_facts_are_what_the_host_says(net: Net) -> None:
 
 def test_whom_the_rules_of_redis_host_let_in_is_known_and_whom_not_yet(net: Net) -> None:
     one, two, three = net.hosts
-    box = Box(one, inventory_of(net.hosts))
+    box = Box(one, inventory_of(net.hosts, redis_node_user="root", redis_node_group="root"))
     endpoints = both_ports(two, three)
     assert call(one, "look", endpoints=endpoints, listen_for=0)["admitted"] is None
     assert "finding" not in box.converge(firewall="nftables")
