@@ -7,9 +7,12 @@ See benchmarks/README.md.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import re
+import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +29,7 @@ from tests.live.container import image
 ROOT = Path(__file__).resolve().parents[1]
 BASE = "127.34"
 PORTS = [7001, 7002]
+IDLE = 5.0  # seconds for which the hosts are watched while nothing happens
 OURS, BASELINE = "site.yml", "benchmarks/baseline/site.yml"
 KEPT = ("etc/redis-cluster", "etc/systemd/system", "etc/sysctl.d")
 """Below these are the files that site.yml writes; the baseline is given them as its templates."""
@@ -33,12 +37,34 @@ KEPT = ("etc/redis-cluster", "etc/systemd/system", "etc/sysctl.d")
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a playbook; seconds from the start of ansible-playbook until it has ended."""
+    """One run of a playbook; seconds from the start of ansible-playbook until it has ended.
+
+    cpu: seconds of processor time, of ansible-playbook with all its children and of the hosts, without what the hosts
+    use while nothing happens. load: of the machine, before the run.
+    """
 
     playbook: str
     hosts: int
     seconds: float
+    cpu: float
     load: float
+
+
+class Docker(http.client.HTTPConnection):
+    """The daemon's own interface: no command tells the processor time of a container."""
+
+    def __init__(self) -> None:
+        super().__init__("docker")
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect("/var/run/docker.sock")
+
+    def seconds(self, container: str) -> float:
+        """Processor time of all its processes, also of those that have ended."""
+        self.request("GET", f"/containers/{container}/stats?stream=false&one-shot=true")
+        answer = json.loads(self.getresponse().read())
+        return float(answer["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9)
 
 
 class Fleet:
@@ -88,13 +114,21 @@ class Fleet:
             sys.exit(f"{playbook} changed something, though nothing was to be done:\n{said}")
         return said
 
+    def cpu(self) -> float:
+        """Seconds of processor time that hosts and finished playbooks have used so far."""
+        docker = Docker()
+        mine = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return mine.ru_utime + mine.ru_stime + sum(docker.seconds(self._container(host)) for host in self.hosts)
+
+    def _container(self, host: str) -> str:
+        return f"slotwright-{self._environment['MOLECULE_SCENARIO_NAME']}-{host}"
+
     def keep_files(self) -> None:
         """A copy of what site.yml wrote, for the baseline to take as its templates."""
         for host in self.hosts:
             there = self._directory / "files" / host
             there.mkdir(parents=True)
-            container = f"{self._environment['MOLECULE_SCENARIO_NAME']}-{host}"
-            tar = ["docker", "exec", f"slotwright-{container}", "tar", "-C", "/", "-c", *KEPT]
+            tar = ["docker", "exec", self._container(host), "tar", "-C", "/", "-c", *KEPT]
             with subprocess.Popen(tar, stdout=subprocess.PIPE) as packed:
                 subprocess.run(["tar", "-C", str(there), "-x", "--no-same-owner"], stdin=packed.stdout, check=True)
 
@@ -126,9 +160,13 @@ def calls_a_host(fleet: Fleet, playbook: str) -> float:
 
 def measure(fleet: Fleet, playbook: str) -> Run:
     load = os.getloadavg()[0]
-    begun = time.monotonic()
+    idle, begun = fleet.cpu(), time.monotonic()
+    time.sleep(IDLE)
+    used, started = fleet.cpu(), time.monotonic()
+    rate = (used - idle) / (started - begun)
     fleet.unchanging(playbook)
-    return Run(playbook, len(fleet.hosts), time.monotonic() - begun, load)
+    seconds = time.monotonic() - started
+    return Run(playbook, len(fleet.hosts), seconds, fleet.cpu() - used - rate * seconds, load)
 
 
 def compare(size: int, rounds: int) -> tuple[list[Run], dict[str, float]]:
@@ -146,24 +184,32 @@ def compare(size: int, rounds: int) -> tuple[list[Run], dict[str, float]]:
         for number in range(rounds):
             for playbook in (OURS, BASELINE)[:: -1 if number % 2 else 1]:
                 runs.append(measure(fleet, playbook))
-                _say(f"{size} hosts: {playbook} {runs[-1].seconds:.1f} s (load {runs[-1].load:.1f})")
+                _say(f"{size} hosts: {runs[-1]}")
     return runs, calls
 
 
 def table(runs: Sequence[Run], calls: dict[int, dict[str, float]]) -> str:
     lines = [
-        "| hosts | | runs | seconds, median (min–max) | remote calls a host | site.yml is faster by |",
-        "|--:|---|--:|---|--:|--:|",
+        "| hosts | | runs | seconds | processor seconds | remote calls a host | faster by | by processor time |",
+        "|--:|---|--:|---|---|--:|--:|--:|",
     ]
     for size, counted in calls.items():
-        times = {p: sorted(r.seconds for r in runs if (r.hosts, r.playbook) == (size, p)) for p in (OURS, BASELINE)}
-        ratio = f"**{median(times[BASELINE]) / median(times[OURS]):.1f} ×**"
-        for playbook, name in ((OURS, "site.yml"), (BASELINE, "builtin tasks in loops")):
-            seconds = times[playbook]
-            shown = f"{median(seconds):.1f} ({seconds[0]:.1f}–{seconds[-1]:.1f})"
-            last = ratio if playbook == OURS else ""
-            lines.append(f"| {size} | {name} | {len(seconds)} | {shown} | {counted[playbook]:.0f} | {last} |")
+        of = {p: [run for run in runs if (run.hosts, run.playbook) == (size, p)] for p in (OURS, BASELINE)}
+        seconds = {playbook: sorted(run.seconds for run in found) for playbook, found in of.items()}
+        cpu = {playbook: sorted(run.cpu for run in found) for playbook, found in of.items()}
+        for playbook, name in ((OURS, "`site.yml`"), (BASELINE, "builtin tasks in loops")):
+            ratios = (
+                f"**{median(times[BASELINE]) / median(times[OURS]):.1f} ×**" if playbook == OURS else ""
+                for times in (seconds, cpu)
+            )
+            cells = [size, name, len(of[playbook]), _shown(seconds[playbook]), _shown(cpu[playbook])]
+            lines.append("| " + " | ".join(map(str, [*cells, f"{counted[playbook]:.0f}", *ratios])) + " |")
     return "\n".join(lines)
+
+
+def _shown(values: Sequence[float]) -> str:
+    """Median (least–most)."""
+    return f"{median(values):.1f} ({values[0]:.1f}–{values[-1]:.1f})"
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -18,11 +18,14 @@ description:
   - What the kernel refuses, as it does in containers, is a warning that says what was asked and what is there; see
     RV(settings).
   - The packet filter lets all nodes of the cluster connect to the cluster bus ports, and nobody else. The ports for
-    clients are for everybody, or for the nodes, O(rules.networks) and the controller. Its rules are about attempts to
-    connect to Redis at this host's own addresses and about nothing else, so no connection that exists is cut, and no
-    other port is closed. Rules of others are not touched.
+    clients are for the nodes, the controller and O(rules.networks). Without these they are not closed to anybody, and
+    not opened to others than nodes and controller either, where a filter of the host closes them by itself. Its rules
+    are about attempts to connect to Redis at this host's own addresses and about nothing else, so no connection that
+    exists is cut, and no other port is closed. Rules of others are not touched.
   - Where the rules would keep somebody from connecting again who is connected now, nothing is changed and the module
     fails, unless O(confirm) is set.
+  - Other packet filters that are active lose the rules that earlier runs gave them. Where somebody is connected now,
+    that wants O(confirm) too.
 options:
   state:
     description:
@@ -68,8 +71,15 @@ options:
     description: Shut out addresses that are connected now. Their connections stay, new ones are refused.
     type: bool
     default: false
+  address:
+    description: Where other nodes and the controller connect to Redis on this host.
+    type: str
+    required: true
   admit_controller:
-    description: Whether the controller connects to Redis by itself. Its address is the one that the SSH session shows.
+    description:
+      - Whether the controller connects to Redis by itself. Let in are the address that the SSH session shows, and the
+        controller's own on its route to O(address).
+      - Only the controller of the last run is let in. Where there are several, O(rules.networks) has to name them.
     type: bool
     required: true
   rules:
@@ -97,7 +107,7 @@ options:
         elements: str
         required: true
       networks:
-        description: Who else may use the ports for clients. Not given means everybody.
+        description: Who else may use the ports for clients. Not given means that no rule is about anybody else.
         type: list
         elements: str
   sysctl_file:
@@ -125,6 +135,10 @@ options:
     description: From the action plugin, text of the unit that loads them.
     type: str
     default: ""
+  controller:
+    description: From the action plugin, the controller's own address on its route to O(address). Empty without a route.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Says what would change, and lets nft read the rules, but changes nothing.
@@ -147,6 +161,7 @@ EXAMPLES = r"""
     sysctl:
       net.core.somaxconn: 8192
     firewall: nftables
+    address: 10.0.1.11
     admit_controller: true
     rules:
       name: redis-cluster_cache_10.0.1.11
@@ -210,6 +225,7 @@ ON_THE_HOST = {
     "conf_dir": {"type": "path", "required": True},
     "firewall": {"type": "str", "choices": ["auto", "nftables", "firewalld", "ufw", "none"], "default": "auto"},
     "confirm": {"type": "bool", "default": False},
+    "address": {"type": "str", "required": True},
     "admit_controller": {"type": "bool", "required": True},
     "rules": {"type": "dict", "required": True, "options": RULES},
     "sysctl_file": {"type": "str", "default": ""},
@@ -218,6 +234,7 @@ ON_THE_HOST = {
     "thp_unit": {"type": "str", "default": ""},
     "nft_file": {"type": "str", "default": ""},
     "nft_unit": {"type": "str", "default": ""},
+    "controller": {"type": "str", "default": ""},
 }
 
 

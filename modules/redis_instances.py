@@ -23,11 +23,12 @@ description:
     replica of it cannot be asked, or holds what the master would lose, until that has taken over. The file
     C(<data_dir>/<port>/start-empty) permits one start all the same.
   - An instance is not started while something else listens on its port or bus port, nor when it is a known cluster
-    member, or has data, and its nodes.conf is empty, cut short or gone (it would come up as a stranger).
+    member, or has data, and its nodes.conf is empty, cut short or gone (it would come up as a stranger). The
+    file C(<conf_dir>/<port>/member) says where the data of a known member are.
 options:
   state:
     description:
-      - V(started) configures and starts. V(stopped) stops.
+      - V(started) configures and starts. V(stopped) stops, and a reboot does not start it again.
       - V(absent) stops and removes the configuration, and with O(remove_data) all data.
     type: str
     choices: [started, stopped, absent]

@@ -104,8 +104,12 @@ def replaced(me: Node, answer: Answer) -> bool:
 
 def replicas_of(me: Node, known: Mapping[str, Node], answers: Mapping[str, Answer]) -> dict[str, Node]:
     """Ours by our own nodes.conf or by any peer's word, without those who say themselves that they are not."""
-    views = [known, *(answer.nodes for answer in answers.values())]
-    ours = {node.ident: node for view in views for node in view.values() if node.master == me.ident}
+    ours: dict[str, Node] = {}
+    for view in [known, *(answer.nodes for answer in answers.values())]:
+        for node in view.values():
+            # A peer that found a stranger at its address has none for it any more.
+            if node.master == me.ident and (node.port or node.ident not in ours):
+                ours[node.ident] = node
     return {i: n for i, n in ours.items() if i not in answers or myself(answers[i].nodes).master == me.ident}
 
 
@@ -215,6 +219,9 @@ def ask(node: Node, access: Access) -> Answer:
                     _send(stream, "AUTH", *access.login)
                     stream.readline()
                 nodes = read_nodes(_call(stream, "CLUSTER", "NODES"), tls=access.tls is not None)
+                there = nodes.get(node.ident)
+                if there is None or "myself" not in there.flags:
+                    raise Unanswered("another node answers there")
                 lines = (line.partition(":") for line in _call(stream, "INFO").splitlines())
                 info = {name: text for name, _, text in lines}
     except (OSError, ValueError) as error:

@@ -6,19 +6,24 @@ set -eu
 umask 077
 data=$1 conf=$2 seconds=${3:-30}
 
+member=${conf%/*}/member
+
 refuse() {
   if [ -s "$data/nodes.conf.before-start" ]; then
-    copy="the copy back (cp $data/nodes.conf.before-start $data/nodes.conf)"
+    copy="the copy back (cp -p $data/nodes.conf.before-start $data/nodes.conf)"
   else
     copy="a copy of nodes.conf back"
   fi
   echo "refused to start: $data/nodes.conf $1, but the instance is a known cluster member or has data." \
     "Put $copy or, to start a new member, remove nodes.conf, its copy and the data too (in $data: appendonlydir," \
-    "appendonly.aof, dump.rdb)." >&2
+    "appendonly.aof, dump.rdb), and $member." >&2
   exit 1
 }
 
-if [ -s "$data/nodes.conf" ]; then
+if [ -e "$data/nodes.conf" ] && [ ! -r "$data/nodes.conf" ]; then
+  echo "refused to start: $(id -un) may not read $data/nodes.conf. Give it back (chown $(id -un) $data/nodes.conf)." >&2
+  exit 1
+elif [ -s "$data/nodes.conf" ]; then
   # The last line that Redis writes. Without it the file is cut short, and Redis would refuse it too.
   grep -Eq '^vars currentEpoch [0-9]+ lastVoteEpoch [0-9]+$' "$data/nodes.conf" || refuse "is cut short"
   cp "$data/nodes.conf" "$data/nodes.conf.before-start.new"
@@ -28,6 +33,12 @@ else
   for trace in nodes.conf.before-start appendonlydir appendonly.aof dump.rdb; do
     [ ! -e "$data/$trace" ] || refuse "is empty or missing"
   done
+  # Written by Ansible, away from the data, once the instance had a nodes.conf.
+  if [ -e "$member" ]; then
+    echo "refused to start: $member says that this is a known cluster member with its data in $(cat "$member"), but" \
+      "$data has no nodes.conf. Mount the disk, or put the data back; to start a new member instead, remove $member." >&2
+    exit 1
+  fi
 fi
 
 # CONFIG REWRITE copies users and modules of redis.conf into rewrite.conf, and Redis refuses to read them twice; the
@@ -51,15 +62,27 @@ directive() { # name, default: what Redis will take, for redis.conf is read last
 is_master() {
   awk '$3 ~ /myself/ { found = $3 ~ /master/ && NF > 8 } END { exit !found }' "$data/nodes.conf"
 }
-has_aof() { # one that was just switched on has no file yet, and Redis then loads nothing at all
+wants_aof() {
   case $(directive appendonly no) in [yY][eE][sS]) ;; *) return 1 ;; esac
-  file=$(directive appendfilename appendonly.aof)
-  [ -s "$data/$(directive appenddirname appendonlydir)/$file.manifest" ] || [ -s "$data/$file" ]
+}
+aof_dir=$(directive appenddirname appendonlydir)
+aof_file=$(directive appendfilename appendonly.aof)
+has_aof() { # one that was just switched on has no file yet, and Redis then loads nothing at all
+  wants_aof && { [ -s "$data/$aof_dir/$aof_file.manifest" ] || [ -s "$data/$aof_file" ]; }
 }
 if [ -e "$data/start-empty" ]; then
   rm "$data/start-empty"
 elif [ -s "$data/nodes.conf" ] && is_master && ! has_aof; then
   "${0%/*}/ask-peers" "$data" "$conf" "$seconds"
+fi
+
+# An AOF that is switched off grows old, and would be loaded when it is switched on again.
+if ! wants_aof && { [ -f "$data/$aof_dir/$aof_file.manifest" ] || [ -f "$data/$aof_file" ]; }; then
+  rm -rf "$data/aof.switched-off"
+  mkdir "$data/aof.switched-off"
+  [ ! -f "$data/$aof_dir/$aof_file.manifest" ] || mv "$data/$aof_dir" "$data/aof.switched-off/"
+  [ ! -f "$data/$aof_file" ] || mv "$data/$aof_file" "$data/aof.switched-off/"
+  echo "appendonly is no: the AOF of before is moved to $data/aof.switched-off, in place of any older one." >&2
 fi
 
 # What this process was started with. Others later on mean: a restart is pending.

@@ -23,13 +23,10 @@ END = re.compile(r"\[\S+ > (\S+)\] (?:\x1b\[\d+m)?Executed: (\w+)")  # a failure
 
 def run(scenario: str) -> tuple[bool, list[str]]:
     """Whether it passed, and a line for each of its phases."""
-    command = [
-        str(Path(sys.executable).with_name("molecule")),
-        "test",
-        "--no-command-borders",
-        "--scenario-name",
-        scenario,
-    ]
+    # By itself Molecule finds the shared settings in a git repository only.
+    shared = ["--base-config", str(ROOT / ".config/molecule/config.yml")]
+    verb = ["test", "--no-command-borders", "--scenario-name", scenario]
+    command = [str(Path(sys.executable).with_name("molecule")), *shared, *verb]
     # Molecule looks for ansible-playbook on the PATH, and colours the lines that are read here.
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
     environment = {**os.environ, "PATH": path, "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}

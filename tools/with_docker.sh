@@ -7,7 +7,7 @@ set -eu
 here=$(dirname "$0")
 
 missing=
-command -v mmdebstrap >/dev/null || [ -n "${SLOTWRIGHT_IMAGE:-}" ] || missing=mmdebstrap
+command -v mmdebstrap >/dev/null || [ -n "${SLOTWRIGHT_IMAGE:-}" ] || missing="mmdebstrap debian-archive-keyring"
 if ! command -v docker >/dev/null || { ! docker info >/dev/null 2>&1 && ! command -v dockerd >/dev/null; }; then
     missing="$missing docker.io"
 fi

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from ansible.plugins.action import ActionBase
 from jinja2 import TemplateError
 
 from slotwright.core.firewall import Rules, matches, of_family
+from slotwright.core.hosts import plain
 from slotwright.render import ENVIRONMENT
 
 
@@ -47,7 +50,7 @@ class Sysctl:
 
 
 def rendered(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the module that only the controller can give: texts of files."""
+    """The options of the module that only the controller can give: texts of files, and where it comes from."""
     templates = Path(options["templates"])
 
     def render(name: str, **more: Any) -> str:
@@ -62,4 +65,15 @@ def rendered(options: Mapping[str, Any]) -> dict[str, Any]:
         "thp_unit": render("redis-cluster-thp.service"),
         "nft_file": render("redis-cluster.nft.j2", rules=rules, matches=matches, of_family=of_family),
         "nft_unit": render("redis-cluster-firewall.service"),
+        "controller": own_address(options["address"]) if options["admit_controller"] else "",
     }
+
+
+def own_address(to: str) -> str:
+    """Our address on the route to another one, "" where there is no route. A UDP socket asks for it without sending."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.connect((to, 1))
+            return str(plain(ip_address(asking.getsockname()[0].partition("%")[0])))
+    except OSError:
+        return ""

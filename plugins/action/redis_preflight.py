@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 
@@ -14,7 +15,12 @@ class ActionModule(ActionBase):
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         before = time.time()
-        result |= self._execute_module(task_vars=task_vars)
+        try:
+            result |= self._execute_module(task_vars=task_vars)
+        except AnsibleConnectionFailure:
+            raise  # Ansible's own word for it: unreachable
+        except Exception as error:  # of any plugin that has a part in it: become, connection, shell
+            return {"changed": False, "error": str(error).strip()[-500:] or type(error).__name__}
         after = time.time()
         if result.get("failed"):
             said = result.get("module_stderr") or result.get("msg")

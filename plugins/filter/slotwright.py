@@ -68,22 +68,20 @@ def slotwright_refusals(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> li
     return []
 
 
-def slotwright_machine(
-    hosts: Sequence[str], hostvars: Mapping[str, Any], host: str, networks: Sequence[str]
-) -> dict[str, Any]:
-    """Options of module redis_host for one of the hosts, which depend on all of them. networks: of its clients."""
-    from slotwright.manager.machine import machine
+def slotwright_machines(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Options of module redis_host for each of the hosts. Each depends on all of them, so they are read once."""
+    from slotwright.manager.machine import machines
 
     try:
-        return machine(host, hosts, hostvars, networks)
-    except (Refused, ValueError) as error:
-        raise AnsibleFilterError(f"The inventory is refused, and nothing was changed on {host}:\n{error}") from None
+        return machines(hosts, hostvars)
+    except Refused as refused:
+        raise AnsibleFilterError(f"The inventory is refused, and nothing was changed on any host:\n{refused}") from None
 
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "slotwright_clusters": slotwright_clusters,
-            "slotwright_machine": slotwright_machine,
+            "slotwright_machines": slotwright_machines,
             "slotwright_refusals": slotwright_refusals,
         }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +21,9 @@ _SECRET_LINE = re.compile(
     r"^(?P<name>\s*(?:requirepass|masterauth|tls-key-file-pass|tls-client-key-file-pass|user)\s).*$",
     re.MULTILINE | re.IGNORECASE,
 )
+
+
+MOST_BYTES = 16 << 20
 
 
 class HostError(Exception):
@@ -59,11 +64,11 @@ class Account:
             os.setgid(self.gid)
             os.setuid(self.uid)
 
-    def has(self, path: Path, mode: int, uid: int) -> bool:
+    def has(self, path: Path | int, mode: int, uid: int) -> bool:
         """Whether owner, group and mode of the path are as `own` makes them."""
-        stat = path.stat()
-        owned = not self.switch or (stat.st_uid, stat.st_gid) == (uid, self.gid)
-        return owned and stat.st_mode & 0o7777 == mode
+        there = os.stat(path)  # noqa: PTH116
+        owned = not self.switch or (there.st_uid, there.st_gid) == (uid, self.gid)
+        return owned and there.st_mode & 0o7777 == mode
 
     def own(self, path: Path | int, mode: int, uid: int) -> None:
         """path: of a directory entry that only we can replace, or else a file descriptor."""
@@ -78,6 +83,25 @@ def read(path: Path) -> str | None:
         return path.read_text(errors="replace")
     except FileNotFoundError:
         return None
+
+
+def read_untrusted(path: Path, last: int = MOST_BYTES) -> str | None:
+    """The end of a file in a directory of Redis's user, at most `last` bytes. None where there is no regular file.
+
+    We may be root, and that user could have put a link to another's secrets there, or a pipe that never ends.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+            return None
+        raise
+    with os.fdopen(descriptor, "rb") as stream:
+        there = os.fstat(descriptor)
+        if not stat.S_ISREG(there.st_mode):
+            return None
+        stream.seek(max(0, there.st_size - last))
+        return stream.read(last).decode(errors="replace")
 
 
 def mask(text: str) -> str:
@@ -148,12 +172,15 @@ class Files:
         shared: with others, whose Redis has another group: it is of root's group then.
         """
         account = Account(0, 0, switch=self.account.switch) if shared else self.account
-        before = read(path)
+        before = read_untrusted(path)
         if before == content:
-            if not account.has(path, mode, self._uid(uid)):
-                self._note(path, name)
-                if not self.check:
-                    account.own(path, mode, self._uid(uid))
+            # By descriptor: whoever may write to the directory could have put a link at the name by now.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(descriptor):
+                if not account.has(descriptor, mode, self._uid(uid)):
+                    self._note(path, name)
+                    if not self.check:
+                        account.own(descriptor, mode, self._uid(uid))
             return False
         self._note(path, name)
         self.outcome.note(str(path), mask(before or ""), mask(content))
@@ -162,7 +189,6 @@ class Files:
             with os.fdopen(descriptor, "w") as stream:
                 stream.write(content)
                 stream.flush()
-                # By descriptor: whoever may write to the directory could have put a link at the name by now.
                 account.own(stream.fileno(), mode, self._uid(uid))
                 os.fsync(stream.fileno())
             Path(new).replace(path)

@@ -35,7 +35,8 @@ _PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:
 class Rules:
     """As slotwright.core.firewall.Rules: endpoints are (address, port), and address "" is every address of the host.
 
-    networks None: everybody may use the endpoints for clients.
+    networks None: the endpoints for clients are neither opened nor closed to others. controllers: addresses of the
+    controller, which may use the endpoints for clients.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Rules:
     bus: tuple[tuple[str, int], ...]
     peers: tuple[str, ...]
     networks: tuple[str, ...] | None
+    controllers: tuple[str, ...] = ()
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Rules:
@@ -55,35 +57,35 @@ class Rules:
             networks=None if networks is None else tuple(networks),
         )
 
-    def admitting(self, address: str) -> Rules:
-        """With this address among those who may use the client ports."""
-        if self.networks is None or self.admits(address, bus=False):
-            return self
-        return replace(self, networks=(*self.networks, address))
+    def admitting(self, controllers: Iterable[str]) -> Rules:
+        """With those of these addresses that are not let in already."""
+        return replace(self, controllers=tuple(sorted({one for one in controllers if not self.names(one)})))
 
     def admits(self, address: str, *, bus: bool) -> bool:
-        if address in self.peers:
-            return True
-        if bus or self.networks is None:
-            return not bus
-        it = ipaddress.ip_address(address)
-        networks = [ipaddress.ip_network(network) for network in self.networks]
-        return any(it in network for network in networks if network.version == it.version)
+        """Whether no rule is against it."""
+        return address in self.peers if bus else self.networks is None or self.names(address)
+
+    def names(self, source: str) -> bool:
+        """Whether a rule lets this address or network use the client ports."""
+        it = ipaddress.ip_network(source)
+        named = [ipaddress.ip_network(one) for one in self._sources if (":" in one) == (":" in source)]
+        return any(it.network_address in one and it.broadcast_address in one for one in named)
+
+    @property
+    def _sources(self) -> tuple[str, ...]:
+        return (*self.peers, *self.controllers, *(self.networks or ()))
 
     @property
     def closed(self) -> list[tuple[str, int]]:
-        """The endpoints that are not for everybody."""
+        """The endpoints that only those may use who are named."""
         return [*self.bus, *(self.clients if self.networks is not None else ())]
 
     def allowed(self) -> Iterator[tuple[str, str, int]]:
-        """(source, address, port): each source that may connect to an endpoint; source "" is everybody."""
-        for endpoints, sources in (
-            (self.bus, self.peers),
-            (self.clients, ("",) if self.networks is None else (*self.peers, *self.networks)),
-        ):
+        """(source, address, port): each source that is let in to an endpoint."""
+        for endpoints, sources in ((self.bus, self.peers), (self.clients, self._sources)):
             for address, port in endpoints:
                 for source in sources:
-                    if not (source and address) or (":" in source) == (":" in address):
+                    if not address or (":" in source) == (":" in address):
                         yield source, address, port
 
 
@@ -125,6 +127,10 @@ class Nftables:
         tables = [f"table inet {file.stem}" for file in self.stale()]
         _nft("".join(f"{table} {{\n}}\ndelete {table}\n" for table in tables) + self.text)
 
+    def controllers(self) -> set[str]:
+        """Whom the rules of the last run let in because it came from there."""
+        return set(re.findall(r"(?m)^add element .* \{ (\S+) \}$", read(self.file) or ""))
+
     def leftovers(self) -> str:
         """What is there of the rules."""
         return run("nft", "-s", "list", "table", "inet", self._rules.name).stdout
@@ -158,6 +164,7 @@ class _Listed:
     """A filter that keeps rules as lines. Where there are several lists, each has its own place."""
 
     name = ""
+    _SOURCE = ""  # how a line says who is let in
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -184,6 +191,11 @@ class _Listed:
                 [line for line in refuse if line not in lines],
             )
             self._take_away(place, [line for line in lines if line not in accept + refuse])
+
+    def controllers(self) -> set[str]:
+        """Whom the rules of the last run let in: its controller is not to be told from networks and nodes."""
+        listed = "\n".join(line for lines in self._present().values() for line in lines)
+        return set(re.findall(self._SOURCE, listed))
 
     def leftovers(self) -> str:
         return "".join(f"{place}{line}\n" for place, lines in self._present().items() for line in lines)
@@ -212,6 +224,7 @@ class Firewalld(_Listed):
     """
 
     name = "firewalld"
+    _SOURCE = r'source address="([^"]+)"'
     _ACCEPT, _DROP = 'rule priority="-6379"', 'rule priority="-6378"'
 
     @staticmethod
@@ -266,6 +279,7 @@ class Ufw(_Listed):
     """Rules with a comment of ours: who may come in before all rules of others, who may not after them."""
 
     name = "ufw"
+    _SOURCE = r"(?m)^allow from (\S+) "
     _PORTS_A_RULE = 15
 
     @staticmethod
@@ -309,11 +323,18 @@ class Ufw(_Listed):
             _told("ufw", "--force", "delete", *rule.split())
 
 
-def choose(wanted: str, rules: Rules, text: str) -> Nftables | Firewalld | Ufw | None:
+def running(rules: Rules) -> list[Firewalld | Ufw]:
+    """Those that are active on the host."""
+    return [listed(rules) for listed in (Firewalld, Ufw) if listed.runs()]
+
+
+def choose(
+    wanted: str, active: Iterable[Firewalld | Ufw], rules: Rules, text: str
+) -> Nftables | Firewalld | Ufw | None:
     """The filter to use. None where none is wanted, or where there is none to choose from. Raises HostError."""
-    for listed in (Firewalld, Ufw):
-        if wanted in ("auto", listed.name) and listed.runs():
-            return listed(rules)
+    for listed in active:
+        if wanted in ("auto", listed.name):
+            return listed
     if wanted in ("auto", Nftables.name) and run("nft", "list", "tables").returncode == 0:
         return Nftables(rules, text)
     if wanted in ("auto", "none"):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plugins.module_utils.slotwright_files import Account, Files, HostError, Outcome, read
+    from plugins.module_utils.slotwright_files import Account, Files, HostError, Outcome, read, read_untrusted
     from plugins.module_utils.slotwright_process import (
         Candidate,
         Instance,
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
         find_process,
         limits,
         proved,
+        refuse_lost_data,
         refuse_taken_ports,
         server_version,
         validate,
     )
     from plugins.module_utils.slotwright_service import Daemons, Systemd, drop_in
 else:
-    from ansible.module_utils.slotwright_files import Account, Files, HostError, Outcome, read
+    from ansible.module_utils.slotwright_files import Account, Files, HostError, Outcome, read, read_untrusted
     from ansible.module_utils.slotwright_process import (
         Candidate,
         Instance,
@@ -39,6 +40,7 @@ else:
         find_process,
         limits,
         proved,
+        refuse_lost_data,
         refuse_taken_ports,
         server_version,
         validate,
@@ -71,16 +73,21 @@ class Host:
         """Directories, files, service, running processes. Everything is proved before the first file is replaced."""
         self.service.refuse(self.instances)
         running = {i.name: find_process(i) for i in self.instances}
-        to_start = [i for i in self.instances if not running[i.name]]
-        chosen = {i.name: self._choose(i, running[i.name]) for i in self.instances}
+        down = [i for i in self.instances if not running[i.name]]
+        # Those that crashed just now, and that the service manager is bringing back as they were.
+        to_start = [i for i in down if not self.service.is_up(i)]
+        chosen = {i.name: self._choose(i, running[i.name], starts=i in to_start) for i in self.instances}
         configured = [(i, candidate) for i in self.instances if (candidate := chosen[i.name])]
         for _, candidate in configured:
             self._ask_version(candidate.server)
+        for instance in down:
+            refuse_lost_data(instance)
         for instance in to_start:
             refuse_taken_ports(instance)
         for instance, candidate in configured:
             content = self._content(candidate)
-            if self._versions[candidate.server] and read(instance.conf) != content:
+            same = os.path.realpath(instance.link) == os.path.realpath(candidate.server)
+            if self._versions[candidate.server] and not (same and read(instance.conf) == content):
                 validate(candidate.server, content, instance, self.files.account, self.service.timeout)
         self._directories()
         for instance, candidate in configured:
@@ -95,8 +102,13 @@ class Host:
         for instance in to_start:
             self.outcome.note(instance.name, "stopped\n", "running\n")
         if not self.files.check:
-            self.service.start(to_start)
-            running.update((i.name, proved(i)) for i in to_start)
+            self.service.start(down)
+            running.update((i.name, proved(i)) for i in down)
+        for instance in self.instances:
+            if self.files.check or instance.nodes.exists():
+                self.files.file(instance.marker, f"{instance.data_dir}\n", 0o640, instance.name)
+        processes = {name: process for name, process in running.items() if process}
+        self.outcome.warnings += self.service.not_its_own(processes, self.instances)
         for instance in self.instances:
             self._report(instance, running[instance.name], chosen[instance.name], started=instance in to_start)
         warn_of_limits(self.outcome)
@@ -110,6 +122,7 @@ class Host:
                 self.outcome.note(instance.name, "running\n", "stopped\n")
                 if not self.files.check:
                     self.service.stop(instance, process)
+            self.service.disable(self.files, instance)
             if remove:
                 self.service.remove(self.files, instance)
             doomed = [instance.conf.parent] if remove else []
@@ -121,13 +134,13 @@ class Host:
             self._remove_what_nobody_needs()
         return self.outcome
 
-    def _choose(self, instance: Instance, process: Process | None) -> Candidate | None:
-        """What the instance gets. A running one keeps its server: after a crash it must come back as it was.
+    def _choose(self, instance: Instance, process: Process | None, *, starts: bool) -> Candidate | None:
+        """What the instance gets. One that is not ours to start keeps its server: a crash brings it back as it was.
 
         None for one that runs a server which is no candidate: no redis.conf was rendered for that.
         """
         wanted = instance.candidates[0]
-        if process is None:
+        if starts or not (process or instance.link.is_symlink()):
             return wanted
         linked = linked_server(instance, process)
         for candidate in instance.candidates:
@@ -205,7 +218,7 @@ class Host:
         if os.readlink(f"/proc/{process.pid}/exe") != os.path.realpath(candidate.server):
             return True
         in_place = self._content(candidate) + environment_file(self.environment)
-        started_with = (read(instance.data_dir / "redis.conf.started") or "").split(" ")[0].strip()
+        started_with = (read_untrusted(instance.data_dir / "redis.conf.started") or "").split(" ")[0].strip()
         return started_with != hashlib.sha256(in_place.encode()).hexdigest()
 
     def _limits(self, process: Process, candidate: Candidate) -> dict[str, dict[str, int]]:
@@ -215,9 +228,9 @@ class Host:
         }
 
 
-def linked_server(instance: Instance, process: Process) -> str:
-    """What the running instance would be started with again."""
-    if instance.link.is_symlink():
+def linked_server(instance: Instance, process: Process | None) -> str:
+    """What the instance would be started with again. process: what runs, where its link may be missing."""
+    if process is None or instance.link.is_symlink():
         return os.readlink(str(instance.link))
     return os.readlink(f"/proc/{process.pid}/exe").replace(" (deleted)", "")
 
@@ -238,17 +251,23 @@ def warn_of_limits(outcome: Outcome) -> None:
         if files["got"] < files["asked"]:
             what = (
                 f"may open {files['got']} files, not {files['asked']}: Redis takes at most "
-                f"{files['got'] - Candidate.OWN_FILES} clients. Raise the limit of the container, or lower maxclients; "
-                "a raised limit counts from the next start on"
+                f"{files['got'] - Candidate.OWN_FILES} clients. {_more_files(instance)}"
             )
             short.setdefault(what, []).append(instance["name"])
         if score["got"] > score["asked"]:
             what = (
                 f"has oom_score_adj {score['got']}, not {score['asked']}: when memory runs out it is killed as early "
-                "as any other process. In a container only its runtime can change that (docker: --oom-score-adj)"
+                "as any other process. A changed one counts from the next start on. In a container only its runtime "
+                "can change it (docker: --oom-score-adj)"
             )
             short.setdefault(what, []).append(instance["name"])
     outcome.warnings += [f"{', '.join(names)}: each {what}" for what, names in short.items()]
+
+
+def _more_files(instance: Mapping[str, Any]) -> str:
+    if instance["restart_pending"]:
+        return "What is now in place counts from the next start on"
+    return "Raise the hard limit of what starts it (a container's is its runtime's), or lower maxclients"
 
 
 def interpreter(account: Account) -> str:
@@ -273,8 +292,12 @@ def converge(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
         raise HostError("no-server", "redis_instances", what, remedy)
     try:
         installed = all(Path(i.candidates[0].server).exists() for i in instances if started)
-        account = Account.of(options["user"], options["group"], fallback=not started or (check and not installed))
+        account = Account.of(options["user"], options["group"], fallback=not started or check)
         outcome = _converge(options, instances, account, check=check)
+        if started and installed and os.geteuid() == 0 and not account.switch:
+            outcome.warnings.append(
+                f"there is no user {options['user']} or no group {options['group']} yet: redis.conf was tried as root"
+            )
     except PermissionError as error:
         what = f"not allowed: {error.strerror} at {error.filename}"
         remedy = "become root (ansible_become: true), or choose directories that this user may write to"

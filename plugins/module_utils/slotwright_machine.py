@@ -13,8 +13,10 @@ import pwd
 import re
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         choose,
         controller_address,
         run,
+        running,
         shut_out,
         table_files,
     )
@@ -42,6 +45,7 @@ else:
         choose,
         controller_address,
         run,
+        running,
         shut_out,
         table_files,
     )
@@ -52,6 +56,7 @@ LIMITS_FILE = Path("/etc/security/limits.d/redis-cluster.conf")
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 THP_UNIT = "redis-cluster-thp.service"
 NFT_UNIT = "redis-cluster-firewall.service"
+_LOCK_TIMEOUT = 20.0  # seconds, that others may keep the files of users and groups locked
 AT_LEAST = ("net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog")
 """Settings of which a larger value that is there already is kept, unless the inventory itself states one."""
 
@@ -76,8 +81,10 @@ class Machine:
 
     def present(self) -> None:
         rules = self._rules()
-        chosen = choose(self.options["firewall"], rules, self._nft_text(rules))
-        change = self._foresee(rules, chosen)  # may refuse, so it comes before anything is changed
+        active = running(rules)
+        chosen = choose(self.options["firewall"], active, rules, self._nft_text(rules))
+        others = [one for one in active if one is not chosen and one.leftovers()]
+        change = self._foresee(rules, chosen, others)  # may refuse, so it comes before anything is changed
         self._account()
         if self.options["service"] == "process":
             self._file(LIMITS_FILE, self.options["limits_file"])
@@ -93,6 +100,8 @@ class Machine:
                 if not self.check:
                     chosen.apply()
             self._remove_table(rules)
+        for other in others:
+            self._leave(other)
         self._systemd()
 
     def absent(self) -> None:
@@ -101,9 +110,8 @@ class Machine:
         Kernel settings stay as they are until the next boot.
         """
         rules = self._rules()
-        for listed in (Firewalld, Ufw):
-            if listed.runs():
-                self._leave(listed(rules))
+        for listed in running(rules):
+            self._leave(listed)
         self._remove_table(rules)
         if not any(Path(self.options["conf_dir"]).glob("*/redis.conf")):
             self._remove_unit(THP_UNIT)
@@ -111,31 +119,45 @@ class Machine:
                 self._files.remove(path)
 
     def _rules(self) -> Rules:
-        """The inventory's, and the controller let in where it comes by itself and is in none of the networks."""
+        """The inventory's, and the controller let in where it comes by itself and is in none of the networks.
+
+        Behind NAT it comes from where its SSH session does; through a jump host, or where SSH and Redis are at
+        addresses of different families, it comes from its own.
+        """
         rules = Rules.from_options(self.options["rules"])
-        if rules.networks is None or not self.options["admit_controller"]:
+        if not self.options["admit_controller"]:
             return rules
-        controller = controller_address()
-        if controller and not ipaddress.ip_address(controller).is_link_local:
-            return rules.admitting(controller)
-        self._warn(
-            "it cannot be seen from which address the controller would connect to Redis: unless it is in "
-            "redis_host_client_networks, set redis_cluster_reach to ssh"
-        )
-        return rules
+        seen = {address for address in (controller_address(), self.options["controller"]) if address}
+        usable = {address for address in seen if not ipaddress.ip_address(address).is_link_local}
+        if not [address for address in usable if (":" in address) == (":" in self.options["address"])]:
+            self._warn(
+                "it cannot be seen from which address the controller would connect to Redis: unless it is in "
+                "redis_host_client_networks, set redis_cluster_reach to ssh"
+            )
+        return rules.admitting(usable)
 
     def _nft_text(self, rules: Rules) -> str:
-        stated = self.options["rules"]["networks"] or ()
-        added = [network for network in rules.networks or () if network not in stated]
+        added = rules.controllers if rules.networks is not None else ()
         text: str = self.options["nft_file"]
         return text + "".join(
-            "\n# The controller, as this host sees it\n"
+            "\n# The controller of the last run\n"
             f"add element inet {rules.name} clients{6 if ':' in address else 4} {{ {address} }}\n"
             for address in added
         )
 
-    def _foresee(self, rules: Rules, chosen: Nftables | Firewalld | Ufw | None) -> tuple[str, str] | None:
-        """What would change in the filter. Raises HostError where that would shut out who is connected now."""
+    def _foresee(
+        self, rules: Rules, chosen: Nftables | Firewalld | Ufw | None, others: Sequence[Firewalld | Ufw]
+    ) -> tuple[str, str] | None:
+        """What would change in the filter. Raises HostError where that would shut out who is connected now.
+
+        others: active filters that are not chosen and shall lose our rules.
+        """
+        nobody = replace(rules, peers=(), networks=(), controllers=())
+        connected = shut_out(nobody) if others else []
+        if connected:
+            names = " and ".join(other.name for other in others)
+            what = f"{names} is active and would lose our rules for Redis, and connected now are {', '.join(connected)}"
+            self._confirm(what, f"stop {names} before, choose it in redis_host_firewall, or where it lets all in, say ")
         if chosen is None:
             if self.options["firewall"] == "auto":
                 self._warn("nothing filters packets here: neither firewalld nor ufw is active, and nft cannot be used")
@@ -146,31 +168,45 @@ class Machine:
         change: tuple[str, str] | None = chosen.change()
         strangers = shut_out(rules) if change else []
         if strangers:
-            what = f"the firewall would not let these connect again, who are connected now: {', '.join(strangers)}"
-            if not self.options["confirm"]:
-                remedy = (
-                    "name all nodes of the cluster in the inventory (with bind-source-addr where one connects from "
-                    "another address) and all clients in redis_host_client_networks, or say "
-                    "-e redis_host_firewall_confirm=true: connections that exist stay, new ones will be refused"
-                )
-                raise HostError("shuts-out", socket.gethostname(), what, remedy)
-            self._warn(what)
+            self._confirm(
+                f"the firewall would not let these connect again, who are connected now: {', '.join(strangers)}",
+                "name all nodes of the cluster in the inventory (with bind-source-addr where one connects from "
+                "another address) and all clients in redis_host_client_networks, or say ",
+            )
+        gone = sorted(one for one in chosen.controllers() if not rules.names(one)) if change else []
+        if gone and (rules.networks is not None or not isinstance(chosen, Nftables)):
+            self._warn(
+                f"no rule of ours lets these in any more: {', '.join(gone)}. If another controller or a client comes "
+                "from there, name it in redis_host_client_networks"
+            )
         return change
+
+    def _confirm(self, what: str, remedy: str) -> None:
+        if not self.options["confirm"]:
+            remedy += "-e redis_host_firewall_confirm=true: connections that exist stay, new ones will be refused"
+            raise HostError("shuts-out", socket.gethostname(), what, remedy)
+        self._warn(what)
 
     def _account(self) -> None:
         user, group = self.options["user"], self.options["group"]
         if not _exists(grp.getgrnam, group):
-            self._make(f"group {group}", "groupadd", "--system", group)
+            self._make(f"group {group}", partial(_exists, grp.getgrnam, group), "groupadd", "--system", group)
         if not _exists(pwd.getpwnam, user):
             shell = next((s for s in ("/usr/sbin/nologin", "/sbin/nologin") if Path(s).exists()), "/bin/false")
             more = ("--no-create-home", "--home-dir", "/nonexistent", "--shell", shell)
-            self._make(f"user {user}", "useradd", "--system", "--gid", group, *more, user)
+            exists = partial(_exists, pwd.getpwnam, user)
+            self._make(f"user {user}", exists, "useradd", "--system", "--gid", group, *more, user)
 
-    def _make(self, what: str, *command: str) -> None:
+    def _make(self, what: str, exists: Callable[[], bool], *command: str) -> None:
+        """Another inventory name of the same machine may be about to make it too, and packages lock these files."""
         self.outcome.note(what, "missing\n", "there\n")
         if not self.check:
+            until = time.monotonic() + _LOCK_TIMEOUT
             done = run(*command)
-            if done.returncode:
+            while done.returncode and not exists() and "lock" in done.stderr and time.monotonic() < until:
+                time.sleep(0.2)
+                done = run(*command)
+            if done.returncode and not exists():
                 remedy = "make it by hand, or set redis_node_user and redis_node_group to an account that exists"
                 raise HostError("no-user", socket.gethostname(), f"no {what}: {done.stderr.strip()}", remedy)
 

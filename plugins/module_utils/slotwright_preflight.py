@@ -8,29 +8,51 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import re
+import select
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from plugins.module_utils.slotwright_files import HostError
+    from plugins.module_utils.slotwright_files import HostError, run
     from plugins.module_utils.slotwright_filter import Firewalld, Ufw, table_files
     from plugins.module_utils.slotwright_process import BUS_PORT_OFFSET, find_process, refuse_taken_ports
-    from plugins.module_utils.slotwright_reach import Endpoint, Place, connect_all, listen, socket_for
+    from plugins.module_utils.slotwright_reach import (
+        Endpoint,
+        Place,
+        connect_all,
+        detach,
+        end_forgotten,
+        listen,
+        socket_for,
+    )
 else:
-    from ansible.module_utils.slotwright_files import HostError
+    from ansible.module_utils.slotwright_files import HostError, run
     from ansible.module_utils.slotwright_filter import Firewalld, Ufw, table_files
     from ansible.module_utils.slotwright_process import BUS_PORT_OFFSET, find_process, refuse_taken_ports
-    from ansible.module_utils.slotwright_reach import Endpoint, Place, connect_all, listen, socket_for
+    from ansible.module_utils.slotwright_reach import (
+        Endpoint,
+        Place,
+        connect_all,
+        detach,
+        end_forgotten,
+        listen,
+        socket_for,
+    )
 
 CAP_SYS_RESOURCE = 1 << 24  # capability(7)
 STATES = {"port-taken": "taken", "address-not-here": "away", "port-unusable": "unusable"}
+ENDED = ("inactive", "failed", "unknown", "not-found", "")  # a unit that systemd will not start by itself
+DISK_ANSWERS_WITHIN = 5.0  # seconds; a healthy one needs milliseconds, a dead one never answers
 RULE_FILES = ((Firewalld.runs, "firewalld/zones/*.xml"), (Ufw.runs, "ufw/user*.rules"))
 T = TypeVar("T")
 
@@ -39,7 +61,16 @@ def look(options: Mapping[str, Any]) -> dict[str, Any]:
     """Facts of this host, and what it saw of the others. core/looked.py says what the names mean."""
     started = time.time()
     places = [Place.of(one) for one in options["instances"]]
-    ports = [_state(place) for place in places]
+    log_dir = Path(options["log_dir"])
+    # Before anything listens: a process that hangs for ever at a dead disk must not have got hold of our sockets.
+    *directories, log, version = _bounded(
+        [
+            *(partial(_directory, place.data_dir, holds_data=True) for place in places),
+            partial(_directory, log_dir, holds_data=False),
+            partial(_server_version, options["servers"]),
+        ]
+    )
+    ports = _states(places, directories, options["service"])
     free = [place for place, port in zip(places, ports) if port["state"] == "free"]
     running = {port["port"] for port in ports if port["state"] == "running"}
     listener = None
@@ -48,6 +79,7 @@ def look(options: Mapping[str, Any]) -> dict[str, Any]:
         listener = {**listen(free, options["listen_for"]), "instances": theirs}
     others = [(address, port) for address, port in options["endpoints"] if address != options["address"]]
     own = [(options["address"], p) for port in sorted(running) for p in (port, port + BUS_PORT_OFFSET)]
+    filters = [pattern for runs, pattern in RULE_FILES if runs()]
     seen = connect_all([*own, *others], options["timeout"])
     facts = {
         "system": os.uname().sysname,
@@ -65,9 +97,13 @@ def look(options: Mapping[str, Any]) -> dict[str, Any]:
         "clock_synced": _clock_synced(),
         "addresses": sorted(_addresses()),
         "twins": _twins({address for address, _ in others}),
-        "disks": _disks(places, Path(options["log_dir"])),
-        "server_version": _server_version(options["servers"]),
-        "admitted": _admitted(places, {address for address, _ in others}),
+        "disks": _disks(places, directories, log),
+        "silent": [str(path) for path, said in _with_log(places, directories, log_dir, log) if said is None],
+        "server_version": version or "",
+        "packet_filter": bool(
+            filters or shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
+        ),
+        "admitted": _admitted(places, {address for address, _ in others}, filters),
         "ports": ports,
         "listener": listener,
         "tried": len(others),
@@ -77,14 +113,77 @@ def look(options: Mapping[str, Any]) -> dict[str, Any]:
     return {**facts, "clock": [started, time.time()]}
 
 
-def _state(place: Place) -> dict[str, Any]:
-    if find_process(place):
-        return {"port": place.port, "state": "running", "who": ""}
-    try:
-        refuse_taken_ports(place)
-    except HostError as error:
-        return {"port": place.port, "state": STATES[error.finding["code"]], "who": error.finding["what"]}
-    return {"port": place.port, "state": "free", "who": ""}
+def _bounded(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    """What each gives, which JSON can say; None of one that does not end in time.
+
+    Each is a process of its own: one that waits for a dead disk cannot be killed, and nobody who waits for it ends.
+    """
+    children = []
+    for job in jobs:
+        out, into = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            # Not a return, not an exception: we are a copy of the module, which must not go on twice.
+            try:
+                detach([into])
+                os.write(into, json.dumps(job()).encode())
+            finally:
+                os._exit(0)
+        os.close(into)
+        children.append((pid, out))
+    deadline = time.monotonic() + DISK_ANSWERS_WITHIN
+    said = []
+    for pid, out in children:
+        if select.select([out], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            text = os.read(out, 65536)
+            os.waitpid(pid, 0)
+        else:
+            text = b""
+            os.kill(pid, signal.SIGKILL)
+        os.close(out)
+        said.append(json.loads(text) if text else None)
+    return said
+
+
+def _states(
+    places: Sequence[Place], directories: Sequence[dict[str, Any] | None], service: str
+) -> list[dict[str, Any]]:
+    """core/looked.py says what they mean. directories: None for one that does not answer, and must not be touched."""
+    known = ["silent" if said is None else "running" if find_process(place) else "" for place, said in
+             zip(places, directories)]  # fmt: skip
+    starting = _starting([place.port for place, state in zip(places, known) if not state], service)
+    found = []
+    for place, said, state in zip(places, directories, known):
+        member = bool(said and said["member"])
+        who = ""
+        if not state:
+            state, who = _in_the_way(place)
+        if state == "free":
+            state = "starting" if place.port in starting else "down" if member else "free"
+        found.append({"port": place.port, "state": state, "who": who, "member": member})
+    return found
+
+
+def _starting(ports: Sequence[int], service: str) -> set[int]:
+    """Those that systemd may start at any moment: between two tries, or while a start waits for something."""
+    if service != "systemd" or not ports or not Path("/run/systemd/system").is_dir():
+        return set()
+    states = run(["systemctl", "is-active", *(f"redis-cluster@{port}.service" for port in ports)]).stdout.splitlines()
+    return {port for port, state in zip(ports, states) if state.strip() not in ENDED}
+
+
+def _in_the_way(place: Place) -> tuple[str, str]:
+    """State, and who is in the way. A listener that an earlier run left behind is ended."""
+    for first in (True, False):
+        try:
+            refuse_taken_ports(place)
+        except HostError as error:
+            state, who = STATES[error.finding["code"]], error.finding["what"]
+            if not (first and state == "taken" and end_forgotten(place)):
+                return state, who
+        else:
+            break
+    return "free", ""
 
 
 def _readable(function: Callable[..., T], *arguments: Any) -> T | None:
@@ -179,21 +278,38 @@ def _is_here(address: str) -> bool:
     return False
 
 
-def _disks(places: Sequence[Place], log_dir: Path) -> list[dict[str, Any]]:
+def _directory(path: Path, *, holds_data: bool) -> dict[str, Any]:
+    """What is to be known of a directory, or of where it would be made. Hangs where its disk is dead."""
+    there = _nearest(path)
+    space = _readable(lambda: os.statvfs(there or "/"))
+    return {
+        "path": str(there),
+        "device": _readable(lambda: os.stat(there or "/").st_dev),  # noqa: PTH116
+        "free": space.f_bavail * space.f_frsize if there and space else None,
+        "held": _readable(_held, path) if holds_data else 0,
+        "member": holds_data and _readable((path / "nodes.conf").is_file),
+    }
+
+
+def _with_log(
+    places: Sequence[Place], directories: Sequence[dict[str, Any] | None], log_dir: Path, log: dict[str, Any] | None
+) -> list[tuple[Path, dict[str, Any] | None]]:
+    return [*zip((place.data_dir for place in places), directories), (log_dir, log)]
+
+
+def _disks(
+    places: Sequence[Place], directories: Sequence[dict[str, Any] | None], log: dict[str, Any] | None
+) -> list[dict[str, Any]]:
     """One entry for each file system that has data, and one for the logs."""
     disks: dict[tuple[str, int], dict[str, Any]] = {}
-    for use, path, place in [*(("data", place.data_dir, place) for place in places), ("log", log_dir, None)]:
-        there = _nearest(path)
-        free = _readable(lambda there=there: os.statvfs(there))
-        if there is None or free is None:
+    for place, said in [*zip(places, directories), (None, log)]:
+        if said is None or said["free"] is None:
             continue
-        disk = disks.setdefault(
-            (use, there.stat().st_dev),
-            {"use": use, "path": str(there), "free": free.f_bavail * free.f_frsize, "held": 0, "ports": []},
-        )
+        use = "data" if place else "log"
+        start = {"use": use, "path": said["path"], "free": said["free"], "held": 0, "ports": []}
+        disk = disks.setdefault((use, said["device"]), start)
+        disk["held"] = None if None in (said["held"], disk["held"]) else disk["held"] + said["held"]
         if place:
-            held = _readable(_held, path)
-            disk["held"] = None if held is None or disk["held"] is None else disk["held"] + held
             disk["ports"].append(place.port)
     return list(disks.values())
 
@@ -222,15 +338,15 @@ def _server_version(places: Iterable[str]) -> str:
     return found[1].decode(errors="replace") if found else ""
 
 
-def _admitted(places: Sequence[Place], addresses: Iterable[str]) -> list[Endpoint] | None:
+def _admitted(places: Sequence[Place], addresses: Iterable[str], filters: Iterable[str]) -> list[Endpoint] | None:
     """Whom a firewall that role redis_host may change lets in already, and where; None: there is no such firewall.
 
+    filters: patterns of the files of those that run.
     Taken from the words of its rules, not their sense: enough to tell rules that know a host from others.
     """
     files = table_files()
-    for runs, pattern in RULE_FILES:
-        if runs():
-            files += Path("/etc").glob(pattern)
+    for pattern in filters:
+        files += Path("/etc").glob(pattern)
     if not files:
         return None
     words = set(re.findall(r"[0-9A-Fa-f.:]+", " ".join(_readable(file.read_text) or "" for file in files)))

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
-    from plugins.module_utils.slotwright_files import Account, HostError, mask, read, run
+    from plugins.module_utils.slotwright_files import Account, HostError, mask, read, read_untrusted, run
 else:
-    from ansible.module_utils.slotwright_files import Account, HostError, mask, read, run
+    from ansible.module_utils.slotwright_files import Account, HostError, mask, read, read_untrusted, run
 
 BUS_PORT_OFFSET = 10000
 
@@ -101,6 +101,15 @@ class Instance:
         return self.data_dir / "rewrite.conf"
 
     @property
+    def nodes(self) -> Path:
+        return self.data_dir / "nodes.conf"
+
+    @property
+    def marker(self) -> Path:
+        """Away from the data: says that the instance is a known member, and where its data are."""
+        return self.conf.parent / "member"
+
+    @property
     def unit(self) -> str:
         return f"redis-cluster@{self.port}.service"
 
@@ -138,6 +147,31 @@ def proved(instance: Instance) -> Process:
         what = f"something answers at port {instance.port}, but it is not the process that was started"
         raise HostError("not-started", instance.name, what, f"see who listens there, and read {instance.logfile}")
     return process
+
+
+def refuse_lost_data(instance: Instance) -> None:
+    """Raises HostError for a known member whose data are not where they were: it would come up blank, as a stranger.
+
+    Where its data are, but not its nodes.conf, before-start refuses, and knows more.
+    """
+    text = read(instance.marker)
+    if text is None:
+        return
+    was = Path(text.strip())
+    if os.path.realpath(was) == os.path.realpath(instance.data_dir):
+        traces = ("nodes.conf", "nodes.conf.before-start", "appendonlydir", "appendonly.aof", "dump.rdb")
+        if any((instance.data_dir / name).exists() for name in traces):
+            return
+        what = f"it is a known cluster member with its data in {was}, but there is no nodes.conf"
+    else:
+        if instance.nodes.exists() and not (was / "nodes.conf").exists():
+            return  # they were moved
+        what = f"it is a known cluster member with its data in {was}, and shall now have them in {instance.data_dir}"
+    remedy = (
+        "mount it, put the path back (redis_node_data_dir), or move the data there, so that none stay behind. "
+        f"To start a new member instead, remove {instance.marker}"
+    )
+    raise HostError("data-elsewhere", instance.name, what, remedy)
 
 
 def refuse_taken_ports(instance: Place) -> None:
@@ -180,7 +214,8 @@ def validate(server: str, content: str, instance: Instance, account: Account, ti
             content = re.sub(rf"(?m)^(dir|logfile) {re.escape(str(ours))}$", rf"\1 {scratch}/\1", content)
         Path(scratch, "dir").mkdir()
         candidate.write_text(content)
-        for path in (Path(scratch), Path(scratch, "dir"), candidate):
+        # The outermost last: once it is the account's, what stands at a name in it may be a link to anywhere.
+        for path in (candidate, Path(scratch, "dir"), Path(scratch)):
             account.own(path, 0o700 if path.is_dir() else 0o600, account.uid)
         overrides = {
             "port": "0",
@@ -271,8 +306,8 @@ def server_version(server: str) -> str:
 
 
 def _pids_to_try(instance: Place) -> Iterator[int]:
-    text = (read(instance.pidfile) or "").strip()
-    if text.isdigit():
+    text = (read_untrusted(instance.pidfile) or "").strip()
+    if re.fullmatch("[0-9]{1,9}", text):
         yield int(text)
     yield from _listeners(instance.port)
 

@@ -14,7 +14,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Tuple
@@ -26,6 +26,7 @@ else:
 
 Endpoint = Tuple[str, int]
 AT_ONCE = 400  # connections that are tried at a time: few enough for any limit on open files or half-open connections
+NAME = "redis-preflight"  # of a listener; at most 15 characters, comm(5)
 END_WITHIN = 5.0  # seconds until a listener that was told to end must be gone
 
 
@@ -120,7 +121,7 @@ def listen(places: Sequence[Place], seconds: float) -> dict[str, Any]:
 
     It ends by itself when the time is over, whatever becomes of us: no Redis ever finds its port taken for long.
     """
-    token = secrets.token_hex(16)
+    secret = secrets.token_hex(16)
     sockets = list(_bound(places))
     out, into = os.pipe()
     child = os.fork()
@@ -130,8 +131,9 @@ def listen(places: Sequence[Place], seconds: float) -> dict[str, Any]:
             os.setsid()
             if os.fork() == 0:
                 os.write(into, str(os.getpid()).encode())
-                _detach(sockets)
-                _serve(sockets, token.encode(), time.monotonic() + seconds)
+                detach(one.fileno() for one in sockets)
+                Path("/proc/self/comm").write_text(NAME)
+                _serve(sockets, _token(os.getpid(), secret).encode(), time.monotonic() + seconds)
         finally:
             os._exit(0)
     os.close(into)  # or we would wait for ever for a child that ended without a word
@@ -140,7 +142,12 @@ def listen(places: Sequence[Place], seconds: float) -> dict[str, Any]:
     os.close(out)
     for each_socket in sockets:
         each_socket.close()
-    return {"pid": pid, "start": _start(pid), "token": token}
+    return {"pid": pid, "start": _start(pid), "token": _token(pid, secret)}
+
+
+def _token(pid: int, secret: str) -> str:
+    """What a listener says: to the hosts that it is the one, and to a later run whom to end."""
+    return f"{NAME} {pid} {secret}"
 
 
 def _bound(places: Sequence[Place]) -> Iterator[socket.socket]:
@@ -157,13 +164,13 @@ def _bound(places: Sequence[Place]) -> Iterator[socket.socket]:
                 yield one
 
 
-def _detach(sockets: Sequence[socket.socket]) -> None:
+def detach(files: Iterable[int]) -> None:
     """Whoever waits for the end of our output must not wait for us."""
     os.chdir("/")
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
-    kept = {0, 1, 2, *(one.fileno() for one in sockets)}
+    kept = {0, 1, 2, *files}
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
         if int(name) not in kept:
             with contextlib.suppress(OSError):  # the listing's own is closed by now
@@ -195,14 +202,35 @@ def end(options: Mapping[str, Any]) -> dict[str, Any]:
     pid, start = listener["pid"], listener["start"]
     lasted = start is not None and _start(pid) == start
     if lasted:
-        os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + END_WITHIN
-    while lasted and _start(pid) == start and time.monotonic() < deadline:
-        time.sleep(0.01)
+        _terminate(pid, start)
     for place in map(Place.of, listener["instances"]):
         if not find_process(place):
             refuse_taken_ports(place)
     return {"lasted": lasted, "token": listener["token"]}
+
+
+def end_forgotten(place: Place) -> bool:
+    """Ends a listener that an earlier run left at these ports. False where there is none that we may end."""
+    ports = (place.port, place.port + BUS_PORT_OFFSET)
+    endpoints = [({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(at, at), port) for at in place.listen for port in ports]
+    for _, _, said in connect_all(endpoints, 1, listen_to=True).said:
+        name, _, rest = said.partition(" ")
+        pid = rest.partition(" ")[0]
+        if name != NAME or not pid.isdigit():
+            continue
+        with contextlib.suppress(OSError):  # gone by now, or not ours to end
+            # Whoever listens may say what he likes; nobody but root and its owner gives a process its name.
+            if Path(f"/proc/{pid}/comm").read_text().strip() == NAME:
+                _terminate(int(pid), _start(int(pid)))
+                return True
+    return False
+
+
+def _terminate(pid: int, start: int | None) -> None:
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + END_WITHIN
+    while _start(pid) == start is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _start(pid: int) -> int | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from plugins.module_utils.slotwright_files import Account, Files, HostError, read, run
+    from plugins.module_utils.slotwright_files import Account, Files, HostError, read, read_untrusted, run
     from plugins.module_utils.slotwright_process import (
         Candidate,
         Instance,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         find_process,
     )
 else:
-    from ansible.module_utils.slotwright_files import Account, Files, HostError, read, run
+    from ansible.module_utils.slotwright_files import Account, Files, HostError, read, read_untrusted, run
     from ansible.module_utils.slotwright_process import (
         Candidate,
         Instance,
@@ -54,6 +54,14 @@ class Daemons:
 
     def refuse(self, instances: Sequence[Instance]) -> None:
         """Raises HostError where this cannot work on the host."""
+        for instance in instances:
+            if ours(instance):
+                what = f"{instance.unit} runs it, but redis_node_service is now process"
+                remedy = (
+                    "set redis_node_service back to systemd, or take the instance away with it first "
+                    "(redis_node_state: absent, which keeps its data)"
+                )
+                raise HostError("unit-there", instance.name, what, remedy)
 
     def configure(self, files: Files, configured: Sequence[tuple[Instance, Candidate]]) -> None:
         """The service manager's own files."""
@@ -115,6 +123,10 @@ class Daemons:
         """Whether the service manager runs the instance, or is about to."""
         return False
 
+    def not_its_own(self, running: Mapping[str, Process], instances: Sequence[Instance]) -> list[str]:
+        """A warning for each running instance that the service manager does not know of. running: by name."""
+        return []
+
     def stop(self, instance: Instance, process: Process | None) -> None:
         self.end(instance, process)
         deadline = time.monotonic() + self.timeout
@@ -129,6 +141,9 @@ class Daemons:
         if process and find_process(instance) == process:
             os.kill(process.pid, signal.SIGTERM)
 
+    def disable(self, files: Files, instance: Instance) -> None:
+        """A reboot does not start the instance any more."""
+
     def remove(self, files: Files, instance: Instance) -> None:
         """What `configure` made for the instance."""
 
@@ -136,7 +151,7 @@ class Daemons:
         """What it made for all, where none but these needed it."""
 
     def last_words(self, instance: Instance) -> str:
-        log = (read(instance.logfile) or "").splitlines()[-8:]
+        log = (read_untrusted(instance.logfile, last=8192) or "").splitlines()[-8:]
         return "\n".join(log) or f"(nothing in {instance.logfile})"
 
     def asked(self, candidate: Candidate) -> dict[str, int]:
@@ -156,8 +171,7 @@ class Systemd(Daemons):
             what = "systemd does not run here, but redis_node_service is systemd"
             raise HostError("no-systemd", socket.gethostname(), what, "set redis_node_service to process for this host")
         for instance in instances:
-            taken = read(drop_in(instance))
-            if taken is not None and f"--include {instance.conf}\n" not in taken:
+            if drop_in(instance).exists() and not ours(instance):
                 what = f"{instance.unit} belongs to an instance with another redis.conf than {instance.conf}"
                 remedy = (
                     "units are named by port: choose another in redis_node_ports, or, where redis_node_conf_dir was "
@@ -215,9 +229,25 @@ class Systemd(Daemons):
         else:  # of no unit: redis_node_service was `process` before
             super().end(instance, process)
 
+    def not_its_own(self, running: Mapping[str, Process], instances: Sequence[Instance]) -> list[str]:
+        there = [i for i in instances if i.name in running]
+        if not there:
+            return []
+        pids = run(["systemctl", "show", "--property=MainPID", "--value", *(i.unit for i in there)]).stdout.split()
+        return [
+            f"{i.name}: process {running[i.name].pid} is not that of {i.unit} but was started otherwise: systemd will "
+            "not bring it back. When its shard can spare it, stop it (redis_node_state: stopped) and run again"
+            for i, pid in zip(there, pids)
+            if pid != str(running[i.name].pid)
+        ]
+
+    def disable(self, files: Files, instance: Instance) -> None:
+        if ours(instance) and run(["systemctl", "is-enabled", instance.unit]).stdout.strip() == "enabled":
+            files.outcome.note("systemd", f"{instance.unit} enabled\n", f"{instance.unit} not enabled\n")
+            if not files.check:
+                systemctl("disable", "--quiet", instance.unit)
+
     def remove(self, files: Files, instance: Instance) -> None:
-        if drop_in(instance).exists() and not files.check:
-            systemctl("disable", "--quiet", instance.unit)
         files.remove(drop_in(instance), instance.name)
 
     def remove_shared(self, files: Files, instances: Sequence[Instance]) -> None:
@@ -241,6 +271,11 @@ class Systemd(Daemons):
 
 def drop_in(instance: Instance) -> Path:
     return UNITS / f"{instance.unit}.d" / "slotwright.conf"
+
+
+def ours(instance: Instance) -> bool:
+    """Whether the unit at the instance's port is the instance's, not one of another cluster of the machine."""
+    return f"--include {instance.conf}\n" in (read(drop_in(instance)) or "")
 
 
 def systemctl(*words: str) -> None:

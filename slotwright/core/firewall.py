@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import collapse_addresses, ip_address, ip_network
 from typing import Any
 
 from slotwright.core.hosts import Member, plain
-from slotwright.core.redis_conf import Value, merge
 from slotwright.core.topology import BUS_PORT_OFFSET
 
 Endpoint = tuple[str, int]
@@ -21,7 +20,8 @@ class Rules:
 
     name: tells these rules from those of another cluster on the same machine.
     clients, bus: endpoints for clients, and of the cluster bus. peers: addresses of all nodes of the cluster, also of
-    those that are down; they may use both. networks: who else may use the endpoints for clients; None: everybody.
+    those that are down; they may use both. networks: who else may use the endpoints for clients; None: the rules
+    neither open nor close these to others.
     """
 
     name: str
@@ -31,12 +31,9 @@ class Rules:
     networks: tuple[str, ...] | None
 
 
-def rules_for(host: str, members: Sequence[Member], networks: Sequence[str]) -> Rules:
-    """members: all hosts of the inventory, read and found good. networks: of clients, empty for everybody.
-
-    Raises ValueError for a network that is none.
-    """
-    mine = next(member for member in members if member.name == host)
+def rules_for(mine: Member, members: Sequence[Member]) -> Rules:
+    """The rules of one host. members: all hosts of the inventory, read and found good."""
+    networks = mine.values["redis_host_client_networks"]
     clients = sorted({endpoint for port in mine.ports for endpoint in _endpoints(mine, port)})
     peers = {address for member in members if member.cluster == mine.cluster for address in _connects_from(member)}
     return Rules(
@@ -66,7 +63,7 @@ def of_family(version: int, networks: Iterable[str]) -> list[str]:
 
 
 def _endpoints(member: Member, port: int) -> Iterable[Endpoint]:
-    bound = _directives(member, port).get("bind", str(member.address))
+    bound = member.directives(port).get("bind", str(member.address))
     # Redis's own default is every address; "-" before an address says that it may be missing.
     for word in str(bound or "*").split():
         yield _address(word.removeprefix("-")), port
@@ -84,17 +81,7 @@ def _address(text: str) -> str:
 def _connects_from(member: Member) -> Iterable[str]:
     yield str(plain(member.address)) if member.address else ""
     for port in member.ports:
-        yield _address(str(_directives(member, port).get("bind-source-addr") or member.address))
-
-
-def _directives(member: Member, port: int) -> Mapping[str, Value]:
-    by_port: Mapping[Any, Any] = member.values["redis_node_port_config"]
-    levels = (
-        member.raw.get("redis_cluster_config") or {},
-        member.values["redis_node_config"],
-        by_port.get(port, by_port.get(str(port), {})),
-    )
-    return merge((f"host {member.name}", level) for level in levels)
+        yield _address(str(member.directives(port).get("bind-source-addr") or member.address))
 
 
 def _sorted(addresses: Iterable[str]) -> tuple[str, ...]:

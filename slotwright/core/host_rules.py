@@ -1,7 +1,6 @@
 """What is asked of each host, and of the hosts together, before Redis is put there: one function a question.
 
-A fact that could not be read (None) raises no question. Where every instance of a host runs already, what the host
-lacks is a warning only: it must not stop a run that repairs something else.
+A fact that could not be read (None) raises no question. Look.gravity says how much weighs what a host lacks.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ from slotwright.errors import Severity
 
 ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 
-# What the roles are tested on (molecule/), and what has the same packages and tools.
-KNOWN_SYSTEMS = {"debian": ("12", "13"), "ubuntu": ("24.04",)}
+# What the roles are tested on (molecule/), and what is known to have the same packages and tools.
+TESTED_SYSTEMS = {"debian": ("12", "13")}
+ALIKE_SYSTEMS = {"ubuntu": ("24.04",)}
 # Part of the data that is written, and so copied, while a save or a full copy to a replica runs. The worst case is
 # 1.0: "Redis may use up to 2 times the memory normally used" (redis.io, Redis administration). Half of it is much.
 COPY_ON_WRITE = 0.5
@@ -39,28 +39,20 @@ SET_NOW = "site.yml sets it (role redis_host); playbooks/preflight.yml does with
 
 def host_notes(wanted: WantedHost, look: Look) -> Iterator[Note]:
     """Everything that can be said of one host alone."""
-    if look.error:
-        yield _failed(wanted, look.error)
-    else:
+    if not look.error:
         yield from chain.from_iterable(question(wanted, look) for question in _QUESTIONS)
-
-
-def _failed(wanted: WantedHost, error: str) -> Note:
-    if "minimum of Python" in error or "interpreter" in error:
-        remedy = "install Python 3.8 or later there, or name one with ansible_python_interpreter"
-        return Note("python", ERROR, (wanted.name,), f"its Python will not do: {error}", remedy)
-    remedy = "correct that; ansible-playbook -vvv shows more"
-    return Note("not-looked", ERROR, (wanted.name,), f"it could not be looked at: {error}", remedy)
 
 
 def _system(wanted: WantedHost, look: Look) -> Iterator[Note]:
     if look.system != "Linux":
         yield Note("system", ERROR, (wanted.name,), f"{look.system} is not supported", "use Linux")
-    elif look.os_version not in KNOWN_SYSTEMS.get(look.os, ()):
-        known = ", ".join(f"{name} {' and '.join(versions)}" for name, versions in KNOWN_SYSTEMS.items())
+    elif look.os_version not in TESTED_SYSTEMS.get(look.os, ()):
         name = " ".join(filter(None, (look.os, look.os_version))) or "its system"
         what = f"{name} is not one that the roles are tested on"
-        yield Note("system", INFO, (wanted.name,), what, f"try it on one host first; tested are {known}")
+        if look.os_version in ALIKE_SYSTEMS.get(look.os, ()):
+            what += ", but is known to have the same packages"
+        tested = ", ".join(f"{name} {' and '.join(versions)}" for name, versions in TESTED_SYSTEMS.items())
+        yield Note("system", INFO, (wanted.name,), what, f"try it on one host first; tested are {tested}")
     if wanted.service == "systemd" and look.systemd is False:
         what = "systemd does not run there, but redis_node_service is systemd"
         yield Note("no-systemd", ERROR, (wanted.name,), what, "set redis_node_service: process for it")
@@ -94,7 +86,7 @@ def _memory(wanted: WantedHost, look: Look) -> Iterator[Note]:
     if look.memory_total is not None and asked > look.memory_total:
         what = f"{together}, but it has only {size(look.memory_total)} of memory"
         remedy = "lower maxmemory, or run fewer instances there"
-        yield Note("memory", _unproved(look), (wanted.name,), what, remedy, weight=asked / look.memory_total)
+        yield Note("memory", look.gravity, (wanted.name,), what, remedy, weight=asked / look.memory_total)
     elif look.memory_total is not None and asked * (1 + COPY_ON_WRITE) > look.memory_total:
         what = (
             f"{together}, of {size(look.memory_total)} of memory; a save may need {COPY_ON_WRITE:.0%} more for pages "
@@ -110,6 +102,9 @@ def _memory(wanted: WantedHost, look: Look) -> Iterator[Note]:
 
 
 def _disk(wanted: WantedHost, look: Look) -> Iterator[Note]:
+    for path in look.silent:
+        remedy = "a disk or network file system is gone (see dmesg and /proc/mounts): until it is back all hangs there"
+        yield Note("dead-disk", WARNING, (wanted.name,), f"{path} does not answer", remedy)
     for disk in look.disks:
         if disk.free < DISK_LEAST:
             what = f"only {size(disk.free)} is free at {disk.path}, where its {disk.use} goes"
@@ -128,7 +123,7 @@ def _room_for_data(wanted: WantedHost, look: Look, disk: Disk) -> Iterator[Note]
     if room < one:
         what = f"{has}, but to save its instances once takes {size(one)} when they are full"
         remedy = f"give it {size(most)}, lower maxmemory, or turn off save and appendonly"
-        yield Note("data-disk", _unproved(look), (wanted.name,), what, remedy, weight=one - room)
+        yield Note("data-disk", look.gravity, (wanted.name,), what, remedy, weight=one - room)
     elif room < most:
         what = f"{has}, but full instances may take {size(most)} while an AOF at its largest is rewritten beside a dump"
         remedy = "give it so much, or lower maxmemory"
@@ -163,6 +158,13 @@ def _kernel(wanted: WantedHost, look: Look) -> Iterator[Note]:
         yield note("swappiness", what, "sysctl vm.swappiness=1")
 
 
+def _firewall(wanted: WantedHost, look: Look) -> Iterator[Note]:
+    if wanted.any_firewall and look.packet_filter is False:
+        what = "there is no packet filter: whoever reaches a bus port can join the cluster, for the bus has no password"
+        remedy = "install nftables, or set redis_host_firewall: none to say that something else filters"
+        yield Note("no-firewall", WARNING, (wanted.name,), what, remedy)
+
+
 def _swap(wanted: WantedHost, look: Look) -> Iterator[Note]:
     if look.swap_total and look.swap_used is not None and look.swap_used > SWAP_USED_MOST * look.swap_total:
         what = f"{size(look.swap_used)} of {size(look.swap_total)} swap is used: memory was short already"
@@ -187,18 +189,19 @@ def _version(wanted: WantedHost, look: Look) -> Iterator[Note]:
     version = look.server_version or wanted.version
     reason = below_floor(wanted.flavor, version) if version else None
     if reason:
-        severity = ERROR if wanted.strict_versions else WARNING
+        severity = look.gravity if wanted.strict_versions else WARNING
         yield Note("version-floor", severity, (wanted.name,), f"{wanted.flavor} {version} {reason[0]}", reason[1])
 
 
 _QUESTIONS: tuple[Callable[[WantedHost, Look], Iterator[Note]], ...] = (
-    _system, _ports, _memory, _disk, _open_files, _kernel, _swap, _cpus, _clock_kept, _version,
+    _system, _ports, _memory, _disk, _open_files, _kernel, _firewall, _swap, _cpus, _clock_kept, _version,
 )  # fmt: skip
 
 
 def fleet_notes(wanted: Sequence[WantedHost], looks: Mapping[str, Look]) -> Iterator[Note]:
     """What only the hosts together tell."""
     seen = [(w, looks[w.name]) for w in wanted if w.name in looks and not looks[w.name].error]
+    yield from _unlooked(wanted, looks, alone=not seen)
     yield from _machines(seen, [w.name for w in wanted])
     yield from _addresses(seen)
     yield from _clocks(seen)
@@ -206,6 +209,20 @@ def fleet_notes(wanted: Sequence[WantedHost], looks: Mapping[str, Look]) -> Iter
 
 
 Seen = Sequence[tuple[WantedHost, Look]]
+
+
+def _unlooked(wanted: Sequence[WantedHost], looks: Mapping[str, Look], alone: bool) -> Iterator[Note]:
+    """alone: no other host could be looked at either, so there is nothing to go on with."""
+    severity = ERROR if alone else WARNING
+    others = "" if alone else "; what runs elsewhere is not held up"
+    for host in wanted:
+        error = looks[host.name].error if host.name in looks else ""
+        if "minimum of Python" in error or "interpreter" in error:
+            remedy = f"install Python 3.8 or later there, or name one with ansible_python_interpreter{others}"
+            yield Note("python", severity, (host.name,), f"its Python will not do: {error}", remedy)
+        elif error:
+            remedy = f"correct that; ansible-playbook -vvv shows more{others}"
+            yield Note("not-looked", severity, (host.name,), f"it could not be looked at: {error}", remedy)
 
 
 def _machines(seen: Seen, everybody: Sequence[str]) -> Iterator[Note]:
@@ -260,6 +277,7 @@ def _addresses(seen: Seen) -> Iterator[Note]:
 def _clocks(seen: Seen) -> Iterator[Note]:
     """How far a clock is surely off from what most clocks say. Of each is known only that it lies within two bounds."""
     clocks = {wanted.name: look.clock for wanted, look in seen if look.clock}
+    gravity = {wanted.name: look.gravity for wanted, look in seen}
     if not clocks:
         return
     # Marzullo's way: the span that lies within most bounds. It starts where one of them starts.
@@ -269,9 +287,9 @@ def _clocks(seen: Seen) -> Iterator[Note]:
     for name, (low, high) in clocks.items():
         off = max(low - end, start - high)
         if off > SKEW_WARNING:
+            severity = gravity[name] if off > SKEW_ERROR else WARNING
             whom = f"those of {len(agreeing)} others" if len(agreeing) > 1 else f"{agreeing[0]}'s"
             what = f"its clock is {off:.1f} s or more {'ahead of' if low > end else 'behind'} {whom}"
-            severity = ERROR if off > SKEW_ERROR else WARNING
             remedy = "set it right with chrony or systemd-timesyncd; after a failover keys expire so much early or late"
             yield Note("clock", severity, (name,), what, remedy, weight=off)
 
@@ -302,11 +320,7 @@ def _mixtures(seen: Seen) -> Iterator[Note]:
 
 def _runs(look: Look, instance: WantedInstance) -> bool:
     port = look.port(instance.port)
-    return port is not None and port.state == "running"
-
-
-def _unproved(look: Look) -> Severity:
-    return ERROR if any(port.state != "running" for port in look.ports) else WARNING
+    return port is not None and port.state in ("running", "silent")
 
 
 def _zones(hosts: Sequence[WantedHost]) -> list[str]:

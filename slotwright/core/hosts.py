@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,22 @@ from typing import Any
 
 from slotwright.core.redis_conf import OWNED_DIRECTIVES, Value, merge
 from slotwright.core.values import Unreadable, WrongValueError, in_words, read, undefined
-from slotwright.core.variables import TABLE, meant_by
+from slotwright.core.variables import BY_NAME, TABLE, meant_by
 from slotwright.errors import Finding
 
 _NO_NEAR_NAME = (
     "take it out; docs/inventory.md lists the variables, and a redis.conf directive goes into redis_node_config"
 )
+
+# The role owns its directories as a whole: these it would take from everybody else.
+_SYSTEM_DIRECTORIES = {
+    *("/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt", "/proc", "/root"),
+    *("/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/dev/shm", "/etc/systemd", "/run/lock"),
+    *("/etc/systemd/system", "/run/systemd", "/usr/bin", "/usr/lib", "/usr/local", "/usr/sbin"),
+    *("/usr/share", "/var/cache", "/var/lib", "/var/local", "/var/log", "/var/mail", "/var/opt", "/var/run"),
+    *("/var/spool", "/var/tmp", "/usr/local/bin", "/usr/local/lib", "/usr/local/etc"),
+}
+_OWN_DIRECTORIES = [f"redis_node_{kind}_dir" for kind in ("conf", "data", "log", "run")]
 
 Address = IPv4Address | IPv6Address
 
@@ -125,6 +136,7 @@ def read_host(host: str, raw: Mapping[str, Any], notes: Notes) -> Member:
     address = None
     if described and "redis_node_address" in values:
         address = _read_address(host, values["redis_node_address"], raw, meant, notes)
+    _check_directories(host, values, notes)
     _check_directives(host, values, notes)
     _check_versions(host, values, notes)
     return Member(host, values.get("redis_cluster_name") or "redis", values, raw, address)
@@ -175,6 +187,16 @@ def _read_address(
     else:
         return address
     return None
+
+
+def _check_directories(host: str, values: Mapping[str, Any], notes: Notes) -> None:
+    for name in _OWN_DIRECTORIES:
+        path = values.get(name)
+        # normpath leaves two slashes at the beginning, as POSIX does.
+        if path and "/" + posixpath.normpath(path).lstrip("/") in _SYSTEM_DIRECTORIES:
+            what = f"{in_words(path)} is a directory of the whole system, and would be given to Redis alone"
+            remedy = f"take a directory of its own, such as {BY_NAME[name].default}"
+            notes.host(host, name, "system-directory", what, remedy)
 
 
 def _check_directives(host: str, values: Mapping[str, Any], notes: Notes) -> None:

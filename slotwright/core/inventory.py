@@ -308,10 +308,38 @@ def _check_machines(members: Sequence[Member], notes: Notes) -> None:
                 by_machine.setdefault(member.machine, []).append(member)
     for address, twins in by_address.items():
         _check_one_address(str(address), twins, notes)
+    _check_kernel_settings(members, notes)
     for (machine, _), twins in by_machine.items():
         addresses = {plain(m.address) for m in twins if m.address}
         if len(addresses) > 1 and _contradict(twins):
             _note_two_names("ansible_host", "two-names-one-machine", machine, twins, notes)
+
+
+def _check_kernel_settings(members: Sequence[Member], notes: Notes) -> None:
+    """One machine has one kernel: names of it that state other settings would take turns."""
+    by_place: dict[Any, list[Member]] = {}
+    for member in members:
+        managed = member.values.get("redis_host_manage")
+        if managed is None:
+            managed = member.values.get("redis_node_service") == "systemd"
+        if managed and "redis_host_sysctl" in member.values:
+            by_place.setdefault("here" if member.is_local else member.machine, []).append(member)
+            if member.address:
+                by_place.setdefault(plain(member.address), []).append(member)
+    disagree = {
+        member.name
+        for twins in by_place.values()
+        if len({str(sorted((k, str(v)) for k, v in m.values["redis_host_sysctl"].items())) for m in twins}) > 1
+        for member in twins
+    }
+    for name in (member.name for member in members if member.name in disagree):
+        notes.host(
+            name,
+            "redis_host_sysctl",
+            "differs",
+            "each machine has one set of kernel settings, but several of its names state different ones",
+            "set the same on all names of a machine",
+        )
 
 
 def _check_one_address(address: str, twins: Sequence[Member], notes: Notes) -> None:

@@ -68,7 +68,8 @@ def size_in_bytes(value: Value) -> int:
 class WantedHost:
     """One host of the inventory.
 
-    playing: this run includes it. managed: role redis_host makes its kernel settings; firewall: and opens its ports.
+    playing: this run includes it. managed: role redis_host makes its kernel settings; firewall: and opens its ports;
+    any_firewall: by whatever filter is there.
     servers: where its redis-server may be. version: as stated, "" where any will do. accept: codes of findings.
     """
 
@@ -80,6 +81,7 @@ class WantedHost:
     playing: bool
     managed: bool
     firewall: bool
+    any_firewall: bool
     flavor: str
     version: str
     servers: tuple[str, ...]
@@ -109,13 +111,24 @@ class WantedHost:
 class Port:
     """State of an instance's port and bus port.
 
-    running: the instance's own process is there. free: nothing is. taken, away, unusable: why it could not listen;
-    `who` says more: the process in the way, or the kernel's words.
+    running: the instance's own process is there. free: nothing is, and nothing ever was. taken, away, unusable: why it
+    could not listen; `who` says more: the process in the way, or the kernel's words. UNSURE: nothing is there that we
+    know of, and nothing of ours may take its place. member: it has a nodes.conf, and so was part of a cluster.
     """
 
     port: int
     state: str
     who: str = ""
+    member: bool = False
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the instance runs, or did: it may be needed to repair something."""
+        return self.state == "running" or self.state in UNSURE or self.member
+
+
+# down: a member that does not run. starting: systemd is about to start it. silent: its directory does not answer.
+UNSURE = ("down", "starting", "silent")
 
 
 @dataclass(frozen=True)
@@ -134,8 +147,9 @@ class Look:
     """One look at a host. None: it could not be read there. Sizes in bytes, times in seconds.
 
     clock: by how much its clock is ahead of the controller's, at least and at most. open_files: what a process of the
-    service may reach. twins: addresses of other hosts that this one has as well. listener: of its free ports, while
-    they are proved. refused, blocked: endpoints of others that it could not connect to; blocked: why.
+    service may reach. packet_filter: whether there is any. silent: directories that do not answer. twins: addresses of
+    other hosts that this one has as well. listener: of its free ports, while they are proved. refused, blocked:
+    endpoints of others that it could not connect to; blocked: why.
     """
 
     system: str = "Linux"
@@ -159,6 +173,8 @@ class Look:
     addresses: tuple[str, ...] = ()
     twins: tuple[str, ...] = ()
     disks: tuple[Disk, ...] = ()
+    silent: tuple[str, ...] = ()
+    packet_filter: bool | None = None
     server_version: str = ""
     ports: tuple[Port, ...] = ()
     listener: str = ""
@@ -179,6 +195,7 @@ class Look:
             clock=tuple(raw["clock"]) if raw["clock"] else None,
             addresses=tuple(raw["addresses"]),
             twins=tuple(raw["twins"]),
+            silent=tuple(raw["silent"]),
             disks=tuple(Disk(**disk | {"ports": tuple(disk["ports"])}) for disk in raw["disks"]),
             ports=tuple(Port(**port) for port in raw["ports"]),
             listener=listener["token"] if listener else "",
@@ -186,6 +203,11 @@ class Look:
             refused=_endpoints(raw["refused"]),
             blocked={(address, port): why for address, port, why in raw["blocked"]},
         )
+
+    @property
+    def gravity(self) -> Severity:
+        """Of what the host lacks: it must not stop a run that repairs what is there already."""
+        return Severity.WARNING if all(port.is_used for port in self.ports) else Severity.ERROR
 
     def port(self, number: int) -> Port | None:
         """The state of the instance whose port or bus port this is."""
@@ -195,7 +217,7 @@ class Look:
 _PLAIN = (
     "system", "os", "os_version", "systemd", "memory_total", "memory_available", "swap_total", "swap_used",
     "swappiness", "thp", "overcommit", "somaxconn", "open_files", "cpus", "machine_id", "boot_id", "clock_synced",
-    "server_version", "tried",
+    "server_version", "packet_filter", "tried",
 )  # fmt: skip
 
 

@@ -12,11 +12,21 @@ from itertools import chain
 from typing import Any
 
 from slotwright.core.hosts import listed_names
-from slotwright.core.looked import Endpoint, Look, Note, WantedHost
+from slotwright.core.looked import UNSURE, Endpoint, Look, Note, WantedHost
 from slotwright.core.topology import BUS_PORT_OFFSET
 from slotwright.errors import Severity
 
 REFUSED = "it is refused although something listens there"
+# Why a pair is not proved, by the state of the port at its far end, and what to do then.
+UNPROVED = {
+    "free": (
+        "nothing listened there long enough to prove that it can be reached",
+        "run playbooks/preflight.yml again; with more hosts than forks, raise forks in ansible.cfg",
+    ),
+    "down": ("its Redis is a member that is down", "run playbooks/preflight.yml again when it is up"),
+    "starting": ("its Redis is about to start", "run playbooks/preflight.yml again when it is up"),
+    "silent": ("the directory of its data does not answer", "run playbooks/preflight.yml again when it does"),
+}
 LET_IN_NOW = "site.yml opens it (role redis_host); run playbooks/preflight.yml once more afterwards"
 
 
@@ -100,7 +110,7 @@ class _Block:
 def pair_notes(seen: Seen) -> Iterator[Note]:
     blocks = []
     strays: dict[str, set[str]] = {}
-    unproved: dict[str, set[str]] = {}
+    unproved: dict[tuple[str, str], set[str]] = {}
     silent: dict[str, set[str]] = {}
     for source, destination in seen.pairs():
         here, there = seen.look(source.name), seen.look(destination.name)
@@ -113,7 +123,9 @@ def pair_notes(seen: Seen) -> Iterator[Note]:
             elif verdict == _STRAY:
                 strays.setdefault(destination.name, set()).add(source.name)
             elif verdict == _UNPROVED:
-                unproved.setdefault(destination.name, set()).add(source.name)
+                port = there.port(endpoint[1])
+                assert port
+                unproved.setdefault((destination.name, port.state), set()).add(source.name)
             elif verdict:
                 now = destination.firewall and there.admitted is not None
                 now = now and (source.address, endpoint[1]) not in (there.admitted or ())
@@ -127,9 +139,9 @@ def pair_notes(seen: Seen) -> Iterator[Note]:
         yield Note(
             "wrong-machine", Severity.ERROR, (*sorted(sources), host), what, remedy, _arrow(seen, sources, {host})
         )
-    for host, sources in unproved.items():
-        what = "nothing listened there long enough to prove that it can be reached"
-        remedy = "run playbooks/preflight.yml again; with more hosts than forks, raise forks in ansible.cfg"
+    for (host, state), sources in unproved.items():
+        why, remedy = UNPROVED[state]
+        what = why if state == "free" else f"not proved that it can be reached: {why}"
         yield Note(
             "not-proved", Severity.WARNING, (*sorted(sources), host), what, remedy, _arrow(seen, sources, {host})
         )
@@ -144,6 +156,8 @@ def _verdict(seen: Seen, source: WantedHost, here: Look, there: Look | None, end
         # Refused is an answer of the machine, and all that can be had of one where nothing may run.
         return here.blocked.get(endpoint, "")
     port = there.port(endpoint[1])
+    if port and port.state in UNSURE:
+        return _UNPROVED if endpoint in here.refused or endpoint in here.blocked else ""
     if port is None or port.state not in ("running", "free"):
         return ""  # whatever answers there, it is no Redis of ours: that is said of the host
     if endpoint in here.blocked:

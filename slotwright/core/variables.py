@@ -173,7 +173,8 @@ TABLE: tuple[Variable, ...] = (
     Variable(
         "redis_host_client_networks",
         "networks",
-        "Who may use the client ports, besides the other nodes and the controller. Empty: everybody.",
+        "Who may use the client ports, besides the nodes and the controller of the last run. Name every controller "
+        "where there are several. Empty: the ports are neither closed nor opened to anybody else.",
         default=[],
     ),
     Variable(
@@ -183,7 +184,11 @@ TABLE: tuple[Variable, ...] = (
         default=False,
     ),
     Variable(
-        "redis_preflight_fix", "boolean", "Mend what can be mended safely, then look again.", default=False, agree=True
+        "redis_preflight_fix",
+        "boolean",
+        "Where something can be mended, run the whole role redis_host, packet filter included; then look again.",
+        default=False,
+        agree=True,
     ),
     Variable(
         "redis_preflight_accept",

@@ -56,6 +56,7 @@ def _wanted(member: Member, playing: bool) -> WantedHost:
         playing=playing,
         managed=managed,
         firewall=managed and of_host["redis_host_firewall"] != "none",
+        any_firewall=managed and of_host["redis_host_firewall"] == "auto",
         flavor=agreed["redis_install_flavor"],
         version=of_host["redis_install_version"] or "",
         servers=_servers(of_host, agreed["redis_install_flavor"]),
@@ -134,5 +135,7 @@ def _answers(lazy: Mapping[str, Any]) -> dict[str, Any]:
     """What a host answered, by phase. Empty for a host that did not answer; one error stands for everything else."""
     found = {name: plain(lazy, name) for name in (LOOK, PROOF, END) if name in lazy}
     answers = {n: answer for n, answer in found.items() if not answer.get("unreachable") and not answer.get("skipped")}
-    wrong = next((answer for answer in answers.values() if "error" in answer), None)
-    return {LOOK: wrong} if wrong else answers if LOOK in answers else {}
+    wrong = next((answer for answer in answers.values() if "error" in answer or answer.get("failed")), None)
+    if wrong:
+        return {LOOK: {"error": wrong.get("error") or wrong.get("msg") or "the task failed"}}
+    return answers if LOOK in answers else {}

@@ -11,8 +11,9 @@ from slotwright.core.hosts import Notes, read_host
 
 
 def rules(host: str, inventory: dict[str, dict[str, Any]], *networks: str) -> Rules:
-    members = [read_host(name, {"redis_node_zone": "z", **raw}, Notes()) for name, raw in inventory.items()]
-    return rules_for(host, members, networks)
+    common = {"redis_node_zone": "z", "redis_host_client_networks": list(networks)}
+    members = [read_host(name, {**common, **raw}, Notes()) for name, raw in inventory.items()]
+    return rules_for(next(member for member in members if member.name == host), members)
 
 
 def three(**variables: Any) -> dict[str, dict[str, Any]]:
@@ -31,7 +32,7 @@ def test_each_port_has_a_bus_port_and_they_are_the_hosts_own() -> None:
     assert found.bus == (("10.0.0.2", 17001), ("10.0.0.2", 17002))
 
 
-def test_without_networks_clients_are_everybody() -> None:
+def test_without_networks_no_rule_is_about_clients() -> None:
     assert rules("h1", three()).networks is None
 
 

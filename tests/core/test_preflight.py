@@ -37,6 +37,7 @@ def host(name: str = "a1", **fields: Any) -> WantedHost:
         "playing": True,
         "managed": True,
         "firewall": True,
+        "any_firewall": True,
         "flavor": "redis",
         "version": "",
         "servers": (),
@@ -64,6 +65,7 @@ def look(name: str = "a1", **fields: Any) -> Look:
         "overcommit": 1,
         "somaxconn": 4096,
         "open_files": 1048576,
+        "packet_filter": True,
         "cpus": 2,
         "machine_id": f"machine of {name}",
         "boot_id": f"boot of {name}",
@@ -86,6 +88,7 @@ def findings(*hosts: tuple[WantedHost, Look | None]) -> list[tuple[str, Severity
 
 ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 FREE = (Port(7001, "free"),)
+DOWN = (Port(7001, "down", member=True),)
 DATA = ("data", "/data")
 
 # What one host says alone: (finding or None, what the inventory wants, what was seen there).
@@ -96,7 +99,7 @@ ONE_HOST: list[tuple[tuple[str, Severity] | None, dict[str, Any], dict[str, Any]
     (("system", ERROR), {}, {"system": "FreeBSD"}),
     (("system", INFO), {}, {"os": "arch", "os_version": None}),
     (("system", INFO), {}, {"os_version": "11"}),
-    (None, {}, {"os": "ubuntu", "os_version": "24.04"}),
+    (("system", INFO), {}, {"os": "ubuntu", "os_version": "24.04"}),
     (("no-systemd", ERROR), {}, {"systemd": False}),
     (None, {"service": "process"}, {"systemd": False}),
     (("port-taken", ERROR), {}, {"ports": (Port(7001, "taken", "pid 1 (nginx) already listens on 10.0.0.1:7001"),)}),
@@ -105,6 +108,9 @@ ONE_HOST: list[tuple[tuple[str, Severity] | None, dict[str, Any], dict[str, Any]
     (None, {}, {"ports": FREE}),
     (("memory", ERROR), {}, {"memory_total": 2 * GIB - 1, "memory_available": 3 * GIB, "ports": FREE}),
     (("memory", WARNING), {}, {"memory_total": 2 * GIB - 1}),
+    (("memory", WARNING), {}, {"memory_total": 2 * GIB - 1, "ports": DOWN}),
+    (("memory", WARNING), {}, {"memory_total": 2 * GIB - 1, "ports": (Port(7001, "starting"),)}),
+    (("memory", WARNING), {}, {"memory_total": 2 * GIB - 1, "ports": (Port(7001, "silent"),)}),
     (("memory-headroom", WARNING), {}, {"memory_total": 3 * GIB - 1}),
     (None, {}, {"memory_total": 3 * GIB}),
     (("memory-in-use", WARNING), {}, {"memory_available": 2 * GIB - 1, "ports": FREE}),
@@ -113,6 +119,10 @@ ONE_HOST: list[tuple[tuple[str, Severity] | None, dict[str, Any], dict[str, Any]
     (("no-maxmemory", INFO), {"instances": (instance(maxmemory=None),)}, {}),
     (("data-disk", ERROR), {}, {"disks": (Disk(*DATA, 2 * GIB - 1, 0, (7001,)),), "ports": FREE}),
     (("data-disk", WARNING), {}, {"disks": (Disk(*DATA, 2 * GIB - 1, 0, (7001,)),)}),
+    (("data-disk", WARNING), {}, {"disks": (Disk(*DATA, 2 * GIB - 1, 0, (7001,)),), "ports": DOWN}),
+    (("dead-disk", WARNING), {}, {"silent": ("/data/7001",)}),
+    (("no-firewall", WARNING), {}, {"packet_filter": False}),
+    (None, {"any_firewall": False}, {"packet_filter": False}),
     (("data-disk", WARNING), {}, {"disks": (Disk(*DATA, 8 * GIB - 1, 0, (7001,)),)}),
     (None, {}, {"disks": (Disk(*DATA, 8 * GIB, 0, (7001,)),)}),
     (None, {}, {"disks": (Disk(*DATA, 5 * GIB, 3 * GIB, (7001,)),)}),
@@ -138,7 +148,9 @@ ONE_HOST: list[tuple[tuple[str, Severity] | None, dict[str, Any], dict[str, Any]
     (("cpus", INFO), {}, {"cpus": 1, "ports": (Port(7001, "running"), Port(7002, "running"))}),
     (("time-sync", WARNING), {}, {"clock_synced": False}),
     (("version-floor", WARNING), {}, {"server_version": "8.2.8"}),
-    (("version-floor", ERROR), {"strict_versions": True}, {"server_version": "8.2.8"}),
+    (("version-floor", ERROR), {"strict_versions": True}, {"server_version": "8.2.8", "ports": FREE}),
+    (("version-floor", WARNING), {"strict_versions": True}, {"server_version": "8.2.8"}),
+    (("version-floor", WARNING), {"strict_versions": True}, {"server_version": "8.2.8", "ports": DOWN}),
     (("version-floor", WARNING), {"version": "7.0.15"}, {"server_version": ""}),
     (None, {"version": "8.2.9"}, {"server_version": ""}),
     (None, {}, {"server_version": ""}),
@@ -201,7 +213,11 @@ TWO_HOSTS: list[tuple[tuple[str, Severity] | None, dict[str, Any], dict[str, Any
     (None, {}, {"twins": ("127.0.0.2",)}, {"address": "127.0.0.2"}, {}),
     (("clock", WARNING), {}, {}, {}, {"clock": (1.2, 1.4)}),
     (("clock", WARNING), {}, {}, {}, {"clock": (-1.4, -1.2)}),
-    (("clock", ERROR), {}, {}, {}, {"clock": (61.0, 61.5)}),
+    (("clock", ERROR), {}, {}, {"cluster": "other"}, {"clock": (61.0, 61.5), "ports": FREE}),
+    (("clock", WARNING), {}, {}, {}, {"clock": (61.0, 61.5)}),
+    (("clock", WARNING), {}, {}, {}, {"clock": (61.0, 61.5), "ports": DOWN}),
+    (("not-looked", WARNING), {}, {}, {}, {"error": "Missing sudo password"}),
+    (("python", WARNING), {}, {}, {}, {"error": "ansible-core requires a minimum of Python version 3.8"}),
     (None, {}, {}, {}, {"clock": (0.9, 5.0)}),
     (None, {}, {"clock": (-30.0, 0.0)}, {}, {"clock": (0.0, 30.0)}),
     (None, {}, {}, {}, {"clock": None}),
@@ -398,6 +414,28 @@ def test_a_redis_that_refuses_from_afar_and_not_at_home_is_behind_a_firewall() -
 def test_a_redis_that_refuses_at_home_too_listens_somewhere_else() -> None:
     everybody = {name: {at("b1")} for name in NAMES}
     assert rows(fleet(refused=everybody)) == [("warning", "not-listening", "host b1")]
+
+
+@pytest.mark.parametrize("state", ["down", "starting", "silent"])
+@pytest.mark.parametrize("seen_as", ["refused", "blocked"])
+def test_a_redis_that_is_down_or_about_to_start_is_not_proved_to_be_reached_and_stops_nothing(
+    state: str, seen_as: str
+) -> None:
+    seen = fleet(**{seen_as: {"a1": {at("b1", 17001): NO_ANSWER} if seen_as == "blocked" else {at("b1", 17001)}}})
+    seen = replace(seen, looks={**seen.looks, "b1": replace(seen.looks["b1"], ports=(Port(7001, state),))})
+    assert to_prove(seen) == {}
+    assert rows(seen) == [("warning", "not-proved", "a1 → b1")]
+    reached = replace(seen, looks={**seen.looks, "a1": look("a1")})
+    assert rows(reached) == [], "it is up by now"
+
+
+def test_where_nobody_could_be_looked_at_it_is_an_error_and_else_nobody_is_held_up() -> None:
+    lame = look("a1", error="Missing sudo password")
+    alone = verdict_of((host("a1"), lame), (host("b1"), replace(lame)))
+    assert [(f.code, f.severity, f.where) for f in alone.findings] == [("not-looked", ERROR, "hosts a1, b1")]
+    [found] = verdict_of((host("a1"), lame), (host("b1"), look("b1"))).findings
+    assert found.where == "host a1"
+    assert found.remedy.endswith("what runs elsewhere is not held up")
 
 
 def test_a_port_that_something_else_has_is_not_also_said_to_be_blocked() -> None:

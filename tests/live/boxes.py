@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slotwright.manager.machine import machine
+from slotwright.manager.machine import machines
 from tests.live.machine import load
 from tests.live.netns import Host
 
@@ -29,7 +29,8 @@ HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 
 for name in ("filter", "machine"):  # as tests.live.machine does for those that these import
     sys.modules[f"ansible.module_utils.slotwright_{name}"] = load(f"plugins/module_utils/slotwright_{name}.py")
-rendered = load("plugins/action/redis_host.py").rendered
+_action = load("plugins/action/redis_host.py")
+rendered, own_address = _action.rendered, _action.own_address
 
 
 def inventory_of(hosts: Sequence[Host], **variables: Any) -> dict[str, dict[str, Any]]:
@@ -54,13 +55,14 @@ def options_for(
     host: str, hostvars: Mapping[str, Mapping[str, Any]], networks: Sequence[str], **options: Any
 ) -> dict[str, Any]:
     """The options of module redis_host, as role and action plugin give them."""
+    clients = {"redis_host_client_networks": list(networks)}
     given = {
         "state": "present",
         "templates": str(ROOT / "templates"),
         "sysctl": {},
         "firewall": "auto",
         "confirm": False,
-        **machine(host, list(hostvars), hostvars, networks),
+        **machines(list(hostvars), {name: {**stated, **clients} for name, stated in hostvars.items()})[host],
         **options,
     }
     return given | rendered(given)

@@ -34,11 +34,12 @@ def load(path: str) -> ModuleType:
 
 
 # A service manager for one instance, on machines without systemd. File `state` is what is-active says; to start or to
-# stop writes it, and `log` has every call.
+# stop writes it, `main` is its process where a test writes one, and `log` has every call.
 SYSTEMCTL = """#!/bin/sh
 echo "$*" >>"{here}/log"
 case $1 in
   is-active) cat "{here}/state" ;;
+  show) case $2 in *MainPID) cat "{here}/main" 2>&- ;; esac ;;
   start) echo {started} >"{here}/state"
     cd "{conf}/7001"
     ./redis-server "{data}/7001/rewrite.conf" --include "$PWD/redis.conf" --daemonize yes --supervised no ;;
@@ -49,7 +50,9 @@ esac
 for name in ("files", "process", "service", "host"):  # each imports those before it
     # The name under which Ansible hands it to the module.
     sys.modules[f"ansible.module_utils.slotwright_{name}"] = load(f"plugins/module_utils/slotwright_{name}.py")
-HostError = sys.modules["ansible.module_utils.slotwright_files"].HostError
+slotwright_files = sys.modules["ansible.module_utils.slotwright_files"]
+slotwright_process = sys.modules["ansible.module_utils.slotwright_process"]
+HostError = slotwright_files.HostError
 slotwright_service = sys.modules["ansible.module_utils.slotwright_service"]
 slotwright_host = sys.modules["ansible.module_utils.slotwright_host"]
 rendered: Callable[[str, dict[str, Any]], dict[str, Any]] = load("plugins/action/redis_instances.py").rendered

@@ -40,7 +40,7 @@ def version(server: str) -> str:
     return ".".join(map(str, version_of(server)))
 
 
-def pack(path: Path, members: Mapping[str, str | bytes]) -> str:
+def pack(path: Path, members: Mapping[str, str | bytes], mode: int = 0o755) -> str:
     """Writes a tarball: by its name there, a path on this machine, or the file's content. Gives its SHA-256.
 
     Everything belongs to a user of some other machine.
@@ -49,7 +49,7 @@ def pack(path: Path, members: Mapping[str, str | bytes]) -> str:
         for name, source in members.items():
             content = source if isinstance(source, bytes) else Path(source).resolve().read_bytes()
             member = tarfile.TarInfo(name)
-            member.size, member.mode, member.uid, member.gid = len(content), 0o755, 1234, 1234
+            member.size, member.mode, member.uid, member.gid = len(content), mode, 1234, 1234
             tar.addfile(member, io.BytesIO(content))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -133,6 +133,17 @@ def test_a_replica_that_does_not_answer_proves_nothing(servers: Servers, scripts
     assert f"its replica {nodes[3].name} cannot be asked (Connection refused)" in said
 
 
+def test_a_stranger_at_the_address_of_a_replica_proves_nothing(servers: Servers, scripts: Scripts) -> None:
+    nodes = cluster(servers)
+    kill([nodes[0], nodes[3]])
+    (nodes[3].dir / "nodes.conf").unlink()
+    nodes[3].start_again()
+    nodes[3].wait_ready()
+    status, said = scripts.run(nodes[0])
+    assert status == 1
+    assert f"its replica {nodes[3].name} cannot be asked (another node answers there)" in said
+
+
 @pytest.mark.parametrize(
     ("config", "left"),
     [({}, 0), ({"save": "3600 1"}, 10), ({"appendonly": True, "appendfsync": "always"}, 10)],
@@ -186,6 +197,23 @@ def test_an_aof_that_was_only_just_switched_on_holds_nothing(servers: Servers, s
     nodes[0].start_again()
     nodes[0].wait_ready()
     assert keys(nodes[0]) == 0
+
+
+def test_an_aof_that_was_switched_off_is_moved_aside_and_never_loaded(servers: Servers, scripts: Scripts) -> None:
+    [node] = servers.start_many(1, config={"appendonly": True})
+    node.kill()
+    conf, aside = node.dir / "redis.conf", node.dir / "aof.switched-off"
+    whole = conf.read_text()
+    assert scripts.run(node) == (0, "")
+    (node.dir / "appendonly.aof").write_text("of Redis 6")
+    for _ in range(2):
+        conf.write_text(whole + "appendonly no\n")
+        status, said = scripts.run(node)
+        assert (status, f"moved to {aside}" in said) == (0, True), said
+        assert not (node.dir / "appendonlydir").exists()
+        assert scripts.run(node) == (0, "")
+        shutil.copytree(aside / "appendonlydir", node.dir / "appendonlydir")
+    assert [path.name for path in aside.iterdir()] == ["appendonlydir"]
 
 
 def test_a_password_is_used_and_never_shown(servers: Servers, scripts: Scripts) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,16 @@ import redis
 import trustme
 
 from slotwright.errors import Refused
-from tests.live.machine import ROOT, HostError, Machine, installed, slotwright_service
+from tests.live.machine import (
+    ROOT,
+    HostError,
+    Machine,
+    installed,
+    rendered,
+    slotwright_files,
+    slotwright_process,
+    slotwright_service,
+)
 from tests.live.servers import Servers, binary, wait_until
 
 LOOPBACK = "127.22"
@@ -187,6 +197,131 @@ def test_a_known_member_is_not_started_without_its_nodes_conf(machine: Machine, 
     assert machine.call("CLUSTER", "MYID") == identity
 
 
+def test_a_known_member_whose_data_are_not_there_is_refused_before_anything_is_touched(
+    machine: Machine, tmp_path: Path
+) -> None:
+    machine.converge()
+    identity = machine.call("CLUSTER", "MYID")
+    machine.converge(state="stopped")
+    machine.data("").rename(tmp_path / "unmounted")
+    before_start = [machine.directory / "conf/before-start", machine.data(""), machine.conf(), "1"]
+    for check in (True, False):
+        with pytest.raises(HostError, match="Mount it, put the path back") as refused:
+            machine.converge(check=check)
+        assert (refused.value.finding["code"], machine.data("").exists()) == ("data-elsewhere", False)
+    machine.data("").mkdir()  # the place where it is mounted
+    with pytest.raises(HostError, match="there is no nodes"):
+        machine.converge()
+    boot = subprocess.run(before_start, capture_output=True, text=True, check=False)
+    assert (boot.returncode, "Mount the disk" in boot.stderr) == (1, True)
+
+    machine.data("").rmdir()
+    (tmp_path / "unmounted").rename(machine.data(""))
+    machine.converge()
+    assert machine.call("CLUSTER", "MYID") == identity
+
+
+def test_another_data_directory_is_refused_until_the_data_were_moved_there(machine: Machine) -> None:
+    machine.converge()
+    identity = machine.call("CLUSTER", "MYID")
+    machine.converge(state="stopped")
+    other = machine.directory / "other"
+    for copied in (False, True):
+        if copied:
+            shutil.copytree(machine.data(""), other / "7001")
+        with pytest.raises(HostError, match=f"shall now have them in {other}/7001"):
+            machine.converge(data_dir=str(other))
+    shutil.rmtree(machine.data(""))
+    machine.converge(data_dir=str(other))
+    assert machine.call("CLUSTER", "MYID") == identity
+    assert not machine.converge(data_dir=str(other))["changed"]
+
+
+def test_without_its_marker_a_member_without_data_is_a_new_one(machine: Machine) -> None:
+    machine.converge()
+    identity = machine.call("CLUSTER", "MYID")
+    machine.converge(state="stopped")
+    shutil.rmtree(machine.data(""))
+    (machine.conf().parent / "member").unlink()
+    machine.converge()
+    assert machine.call("CLUSTER", "MYID") != identity
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_nodes_conf_that_redis_may_not_read_is_no_broken_one() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        data = Path(name)
+        data.chmod(0o755)
+        script = shutil.copy(ROOT / "templates/redis-cluster-before-start.sh", data)
+        (data / "nodes.conf").write_text("vars currentEpoch 0 lastVoteEpoch 0\n")
+        (data / "nodes.conf").chmod(0o600)
+        command = ["sh", script, name, f"{name}/redis.conf"]
+        said = subprocess.run(command, capture_output=True, text=True, check=False, user="nobody", extra_groups=[])
+    assert (said.returncode, f"nobody may not read {name}/nodes.conf" in said.stderr) == (1, True), said.stderr
+
+
+def test_links_and_pipes_that_redis_puts_into_its_directories_are_not_read(machine: Machine, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sesame\n")
+    machine.converge()
+    machine.data("redis.conf.started").unlink()
+    os.mkfifo(machine.data("redis.conf.started"))
+    assert machine.converge(check=True)["instances"][0]["restart_pending"]
+    machine.converge(state="stopped")
+    log = machine.directory / "log/7001.log"
+    log.unlink()
+    log.symlink_to(secret)
+    machine.data("redis.conf.started").unlink()
+    (machine.data("appendonlydir") / "appendonly.aof.manifest").write_text("nonsense\n")
+    secret.chmod(0o400)
+    with pytest.raises(HostError) as refused:
+        machine.converge(timeout=1)
+    assert f"nothing in {log}" in refused.value.finding["remedy"]
+
+
+def test_of_a_long_file_only_the_end_is_read(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("a" * 100 + "end")
+    assert slotwright_files.read_untrusted(tmp_path / "log", last=4) == "aend"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_link_in_redis_directory_gets_nobody_elses_file(tmp_path: Path) -> None:
+    victim, rewrite = tmp_path / "victim", tmp_path / "rewrite.conf"
+    victim.touch(mode=0o600)
+    rewrite.symlink_to(victim)
+    account = slotwright_files.Account(65534, 65534, switch=True)
+    slotwright_files.Files(account, False, slotwright_files.Outcome()).file(rewrite, "", 0o600, uid=65534)
+    assert (victim.stat().st_uid, rewrite.is_symlink(), rewrite.stat().st_uid) == (0, False, 65534)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_a_redis_conf_is_tried_with_is_handed_over_from_the_inside_out(machine: Machine) -> None:
+    handed = []
+
+    class Account(slotwright_files.Account):  # type: ignore[misc, name-defined]
+        def own(self, path: Path, mode: int, uid: int) -> None:
+            handed.append(path.parent.stat().st_uid)
+            super().own(path, mode, uid)
+
+    options = machine.given()
+    [described] = rendered("h1", options)["instances"]
+    instance = slotwright_process.Instance.from_options(described)
+    slotwright_process.validate(
+        options["servers"][0]["path"], "port 7001\n", instance, Account(65534, 65534, switch=True), 10
+    )
+    assert handed == [0, 0, 0]
+
+
+def test_a_version_that_was_moved_is_tried_before_it_is_linked(machine: Machine, tmp_path: Path) -> None:
+    machine.converge()
+    machine.converge(state="stopped")
+    moved = tmp_path / "redis-server"
+    moved.write_text('#!/bin/sh\n[ "$1" != --version ] || exec redis-server --version\necho it cannot run; exit 1\n')
+    moved.chmod(0o755)
+    with pytest.raises(HostError, match="it cannot run"):
+        machine.converge(check=True, servers=[installed(str(moved))])
+
+
 def test_what_config_rewrite_saves_lasts_and_never_fights_with_the_role(machine: Machine) -> None:
     machine.options = {"node_config": {"maxmemory": "64mb", "save": ["3600 1", "300 100"]}}
     machine.converge()
@@ -283,7 +418,7 @@ def test_any_trouble_with_files_says_what_where_and_what_to_do(machine: Machine,
     with pytest.raises(HostError) as refused:
         machine.converge(conf_dir=str(tmp_path / "file/conf"))
     assert refused.value.finding["code"] == "os-error"
-    assert refused.value.finding["what"] == f"Not a directory at {tmp_path}/file/conf/7001/redis.conf"
+    assert refused.value.finding["what"] == f"Not a directory at {tmp_path}/file/conf/7001/member"
 
 
 def test_stopping_needs_no_server_and_no_user(machine: Machine) -> None:
@@ -433,6 +568,14 @@ def test_check_mode_works_before_redis_is_installed(machine: Machine) -> None:
     assert not machine.directory.exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_check_mode_works_before_there_is_the_user(machine: Machine) -> None:
+    foreseen = machine.converge(check=True, user="nobody-yet", group="nobody-yet")
+    assert foreseen["changed"]
+    [warning] = foreseen["warnings"]
+    assert warning.startswith("there is no user nobody-yet or no group nobody-yet yet")
+
+
 @pytest.mark.skipif(slotwright_service.BOOTED.is_dir(), reason="systemd runs here")
 def test_systemd_units_are_refused_where_systemd_does_not_run(machine: Machine) -> None:
     with pytest.raises(HostError, match="Set redis_node_service to process"):
@@ -468,3 +611,20 @@ def test_a_unit_that_is_activating_is_stopped_by_systemd_with_and_without_a_proc
             machine.call("PING")
         assert not machine.converge(state="stopped")["changed"]
         (units / "state").write_text("activating\n")
+
+
+def test_a_unit_is_not_left_to_itself_when_the_service_changes(machine: Machine, units: Path) -> None:
+    with pytest.raises(HostError, match="Type=notify"):
+        machine.converge(timeout=1)
+    with pytest.raises(HostError, match="redis_node_service is now process") as refused:
+        machine.converge(service="process")
+    assert refused.value.finding["code"] == "unit-there"
+
+
+def test_a_process_that_systemd_does_not_know_is_warned_of(machine: Machine, units: Path) -> None:
+    machine.converge(service="process")
+    (units / "main").write_text("0\n")
+    stranger = f"process {machine.pid()} is not that of redis-cluster@7001.service"
+    assert stranger in " ".join(machine.converge()["warnings"])
+    (units / "main").write_text(f"{machine.pid()}\n")
+    assert stranger not in " ".join(machine.converge()["warnings"])

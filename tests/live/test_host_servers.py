@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from slotwright.errors import Refused
-from tests.live.machine import HostError, Machine, installed
+from tests.live.machine import HostError, Machine, installed, slotwright_service
 from tests.live.servers import Server, Servers, binary, make_cluster, wait_until
 
 LOOPBACK = "127.31"
@@ -113,6 +113,27 @@ def test_a_link_that_was_lost_leads_to_the_server_that_runs(
     assert link.readlink() == Path(old["path"])
 
 
+def test_a_crashed_instance_that_systemd_is_bringing_back_keeps_its_server(
+    machine: Machine,
+    old: dict[str, Any],
+    new: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slotwright_service, "BOOTED", tmp_path)
+    monkeypatch.setattr(slotwright_service, "UNITS", tmp_path)
+    directory = machine.serve_units(tmp_path / "systemd", started="active")
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+    machine.converge(servers=[old])
+    kill(machine)
+    (directory / "state").write_text("activating\n")
+    result = machine.converge(servers=[new, old])
+    [one] = result["instances"]
+    assert (one["started"], one["running"], one["version_pending"]) == (False, True, "7.0.15")
+    assert program(machine) == os.path.realpath(old["path"])
+    assert not {entry["before_header"] for entry in result["diff"]} - {"systemd"}
+
+
 AWKWARD = 'a "b" \\ $HOME %i é'
 
 
@@ -146,6 +167,16 @@ def test_where_the_kernel_gives_less_a_warning_says_how_many_clients_redis_takes
     taken = int(machine.call("CONFIG", "GET", "maxclients")["maxclients"])
     assert taken < most
     assert f"Redis takes at most {taken} clients" in result["warnings"][0]
+
+
+def test_a_limit_that_only_waits_for_a_restart_is_nobody_elses_fault(machine: Machine) -> None:
+    machine.options = {"node_config": {"maxclients": 100}}
+    machine.converge()
+    pid = machine.pid()
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (132, 132))
+    [warning] = machine.converge(node_config={"maxclients": 200})["warnings"]
+    assert "What is now in place counts from the next start on" in warning
+    assert "container" not in warning
 
 
 @pytest.fixture

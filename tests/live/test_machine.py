@@ -116,6 +116,26 @@ def test_limits_are_raised_for_redis_without_systemd_only(box: Box) -> None:
     assert "\nredis-of-tests - nofile 65536\n" in limits
 
 
+@pytest.mark.parametrize(
+    "said", ["is held by somebody else: cannot lock /etc/group; try again later", "already exists"]
+)
+def test_an_account_that_somebody_else_is_just_making_is_waited_for(box: Box, said: str) -> None:
+    # The first call fails, and where it is not for the lock the group is there then.
+    real = shutil.which("groupadd", path="/usr/sbin:/sbin")
+    makes = "" if "lock" in said else f'"{box.host.directory}/real" "$@"; '
+    fails = (
+        f"[ -e {box.host.directory}/once ] || {{ touch {box.host.directory}/once; {makes}echo {said!r} >&2; exit 9; }}"
+    )
+    (box.host.directory / "real").write_bytes(Path(str(real)).read_bytes())
+    (box.host.directory / "real").chmod(0o755)
+    (box.host.directory / "fake").write_text(f'#!/bin/sh\n{fails}\nexec {box.host.directory}/real "$@"\n')
+    (box.host.directory / "fake").chmod(0o755)
+    box.host.run(["mount", "--bind", box.host.directory / "fake", str(real)])
+    assert box.converge()["changed"]
+    assert "redis-of-tests:" in (box.etc / "group").read_text()
+    assert not box.converge()["changed"]
+
+
 # --- kernel settings -------------------------------------------------------------------------------------------------
 
 
@@ -201,7 +221,50 @@ def test_the_controller_comes_in_as_its_ssh_session_shows_it(net: Net, box: Box,
     assert not box.converge(networks=networks, admit_controller=True)["changed"]
 
 
+@pytest.mark.parametrize("session", ["fd34::99 40022 fd34::1 22", "10.34.1.5 40022 10.34.1.1 22"])
+def test_the_controller_comes_in_from_its_own_address_whatever_its_ssh_session_goes_through(
+    net: Net, box: Box, session: str
+) -> None:
+    serve(box.host)
+    box.shell = ["env", f"SSH_CONNECTION={session}", "sh", "-c", '"$@"; exit $?', "sh"]
+    box.stated["controller"] = net.controller.address
+    networks = ["192.0.2.0/24"]
+    box.converge(networks=networks, admit_controller=True)
+    assert net.controller.reach(box.host.address, PORT) == "open"
+    assert net.controller.reach(box.host.address, BUS) == "blocked"
+    assert not box.converge(networks=networks, admit_controller=True)["changed"]
+
+
+def test_the_controller_knows_its_own_address_on_each_route(net: Net) -> None:
+    net.controller.run(["ip", "address", "add", "fd34::99/64", "dev", "bridge", "nodad"])
+    ask = "from tests.live.boxes import own_address; import sys; print(*map(repr, map(own_address, sys.argv[1:])))"
+    told = net.controller.run([sys.executable, "-c", ask, net.hosts[0].address, "fd34::1", "127.0.0.9", "203.0.113.1"])
+    assert told.stdout.split() == [repr(net.controller.address), "'fd34::99'", "'127.0.0.1'", "''"]
+
+
+def test_a_run_from_another_controller_says_whom_it_takes_away_unless_the_inventory_names_both(
+    net: Net, box: Box
+) -> None:
+    first, second = net.controller.address, net.hosts[4].address
+    box.shell = ["unshare", "--pid", "--fork", "--mount-proc", "env", "-u", "SSH_CONNECTION"]
+    box.shell += ["sh", "-c", '"$@"; exit $?', "sh"]
+
+    def warned(controller: str, networks: list[str]) -> tuple[bool, list[str]]:
+        box.stated["controller"] = controller
+        done = box.converge(networks=networks, admit_controller=True)
+        return done["changed"], [said for said in done["warnings"] if "lets these in any more" in said]
+
+    assert warned(first, ["192.0.2.0/24"]) == (True, [])
+    [[said]] = [warnings for changed, warnings in [warned(second, ["192.0.2.0/24"])] if changed]
+    assert f"any more: {first}. " in said
+    assert "name it in redis_host_client_networks" in said
+    assert warned(second, ["192.0.2.0/24"]) == (False, [])
+    assert warned(first, [first, second]) == (True, [])
+    assert warned(second, [first, second]) == (False, [])
+
+
 def test_a_controller_that_cannot_be_seen_is_told_of(box: Box) -> None:
+    box.stated["controller"] = ""
     # Its parents are not those of this test, which may have been started over SSH.
     box.shell = ["unshare", "--pid", "--fork", "--mount-proc", "env", "-u", "SSH_CONNECTION"]
     box.shell += ["sh", "-c", '"$@"; exit $?', "sh"]

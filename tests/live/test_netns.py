@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.live.netns import Net
 from tests.live.servers import wait_until
 from tests.live.sshd import keygen
@@ -30,6 +32,16 @@ def test_only_what_is_blocked_is_blocked_and_only_until_it_is_unblocked(tmp_path
                 assert three.reach(two.address, 17001) == "open"
                 net.unblock(one, two, 17001)
                 assert one.reach(two.address, 17001) == "open"
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_where_networks_cannot_be_made_a_test_is_skipped_but_in_ci_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(outcome, match="iproute2"):
+        Net(tmp_path, hosts=1)
 
 
 def test_hosts_are_reached_by_ssh_and_nothing_is_left(tmp_path: Path) -> None:

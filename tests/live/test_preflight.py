@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -20,6 +21,16 @@ from tests.live.machine import load
 from tests.live.netns import Host, Net
 from tests.live.servers import wait_until
 
+# A file system whose server never says a word: whoever touches it waits, as with NFS when its server is gone.
+HANG = """
+import ctypes, os, sys, time
+fuse = os.open("/dev/fuse", os.O_RDWR)
+data = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
+libc = ctypes.CDLL(None, use_errno=True)
+done = libc.mount(b"hanging", sys.argv[1].encode(), b"fuse", 0, data)
+print("up" if not done else os.strerror(ctypes.get_errno()), flush=True)
+time.sleep(600)
+"""
 RUN = str(Path(__file__).with_name("run_preflight.py"))
 PORT, BUS = 7001, 17001
 
@@ -57,6 +68,17 @@ def call(host: Host, phase: str, **more: Any) -> dict[str, Any]:
     return result
 
 
+@contextlib.contextmanager
+def hanging(host: Host, directory: Path) -> Iterator[None]:
+    server = host.start([sys.executable, "-c", HANG, directory], stdout=subprocess.PIPE, text=True)
+    assert server.stdout
+    if (said := server.stdout.readline()) != "up\n":
+        pytest.skip(f"no FUSE here: {said}")
+    yield
+    server.kill()  # whoever waits for it gets an error then, and ends
+    server.wait()
+
+
 def both_ports(*hosts: Host) -> list[tuple[str, int]]:
     return [(host.address, port) for host in hosts for port in (PORT, BUS)]
 
@@ -86,7 +108,7 @@ def redis(host: Host, **settings: str) -> None:
 def test_free_ports_are_listened_on_until_told_to_end_and_redis_can_start_at_once(net: Net) -> None:
     one, two, _ = net.hosts
     looked = call(one, "look")
-    assert looked["ports"] == [{"port": PORT, "state": "free", "who": ""}]
+    assert looked["ports"] == [{"port": PORT, "state": "free", "who": "", "member": False}]
     seen = prove(two, one)
     token = looked["listener"]["token"]
     assert seen == {"said": [[one.address, PORT, token], [one.address, BUS, token]], "refused": [], "blocked": []}
@@ -120,6 +142,85 @@ def test_a_listener_outlives_whoever_had_it_started(net: Net) -> None:
     shell.wait()
     assert shell.stdout.read() == "", "the listener holds the output of its starter"
     assert two.reach(one.address, BUS) == "open"
+
+
+def test_a_listener_that_an_aborted_run_left_behind_is_ended_by_the_next_run(net: Net) -> None:
+    one, two, _ = net.hosts
+    left = call(one, "look")["listener"]
+    again = call(one, "look")
+    assert again["ports"][0]["state"] == "free", again["ports"][0]["who"]
+    assert again["listener"]["token"] != left["token"]
+    assert {said for _, _, said in prove(two, one)["said"]} == {again["listener"]["token"]}
+    assert call(one, "end", listener=again["listener"])["lasted"] is True
+
+
+def test_whoever_only_claims_to_be_a_listener_or_names_another_process_is_left_alone(net: Net) -> None:
+    [one, *_] = net.hosts
+    victim = subprocess.Popen(["sleep", "60"])
+    claim = f"s.accept()[0].send(b'redis-preflight {victim.pid} 00')"
+    liar = f"import socket; s = socket.create_server(('', {BUS})); print('up', flush=True)\nwhile 1: {claim}"
+    try:
+        liars = one.start([sys.executable, "-c", liar], stdout=subprocess.PIPE, text=True)
+        assert liars.stdout and liars.stdout.readline() == "up\n"
+        assert call(one, "look")["ports"][0]["state"] == "taken"
+        assert victim.poll() is None and liars.poll() is None
+    finally:
+        victim.kill()
+        victim.wait()
+
+
+def test_the_port_of_a_member_that_is_down_is_not_listened_on(net: Net) -> None:
+    one, two, _ = net.hosts
+    (one.directory / "data").mkdir()
+    (one.directory / "data/nodes.conf").touch()
+    looked = call(one, "look")
+    assert looked["ports"] == [{"port": PORT, "state": "down", "who": "", "member": True}]
+    assert looked["listener"] is None
+    assert two.reach(one.address, PORT) == "refused"
+
+
+@pytest.mark.parametrize(("unit", "state"), [("activating", "starting"), ("failed", "free"), ("inactive", "free")])
+def test_the_port_of_a_unit_that_systemd_is_about_to_start_is_not_listened_on(
+    net: Net, tmp_path: Path, unit: str, state: str
+) -> None:
+    [one, *_] = net.hosts
+    (tmp_path / "bin").mkdir()
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.write_text(f'#!/bin/sh\n[ "$*" = "is-active redis-cluster@{PORT}.service" ] && echo {unit}\nexit 3\n')
+    systemctl.chmod(0o755)
+    booted = f"mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && exec {sys.executable} {RUN}"
+    environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    given = json.dumps(options(one, "look", service="systemd", listen_for=2))
+    looked = json.loads(one.run(["unshare", "--mount", "sh", "-ec", booted], input=given, env=environment).stdout)
+    assert looked["ports"][0]["state"] == state
+    assert (looked["listener"] is None) == (state == "starting")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system that hangs is mounted by root")
+def test_a_directory_that_does_not_answer_is_said_and_holds_nothing_up(net: Net) -> None:
+    one, two, _ = net.hosts
+    (one.directory / "data").mkdir()
+    with hanging(one, one.directory / "data"):
+        started = time.monotonic()
+        looked = call(one, "look", endpoints=both_ports(two))
+        assert time.monotonic() - started < 10
+    assert looked["silent"] == [str(one.directory / "data")]
+    assert looked["ports"][0]["state"] == "silent"
+    assert looked["listener"] is None
+    assert [disk["use"] for disk in looked["disks"]] == ["log"]
+    assert looked["refused"] == [list(end) for end in both_ports(two)]
+
+
+def test_a_host_without_any_packet_filter_says_so(net: Net, tmp_path: Path) -> None:
+    [one, *_] = net.hosts
+    assert call(one, "look", listen_for=0)["packet_filter"] is True
+    (tmp_path / "none").touch(mode=0o644)
+    tools = [path for path in ("/usr/sbin/nft", "/usr/sbin/ufw", "/usr/bin/firewall-cmd") if Path(path).exists()]
+    hide = "".join(f"mount --bind {tmp_path}/none $(readlink -f {tool}); " for tool in tools)
+    given = json.dumps(options(one, "look", listen_for=0))
+    script = f"{hide} exec {sys.executable} {RUN}"
+    looked = json.loads(one.run(["unshare", "--mount", "sh", "-ec", script], input=given).stdout)
+    assert looked["packet_filter"] is False
 
 
 def test_a_process_that_got_the_pid_of_a_listener_is_left_alone(net: Net) -> None:
@@ -165,7 +266,8 @@ def test_one_blocked_bus_port_is_seen_and_no_other(
 def test_a_redis_of_ours_is_running_and_anybody_else_is_in_the_way(net: Net) -> None:
     one, two, three = net.hosts
     redis(one)
-    assert call(one, "look")["ports"] == [{"port": PORT, "state": "running", "who": ""}]
+    [port] = call(one, "look")["ports"]
+    assert (port["state"], port["member"]) == ("running", True)
     assert call(one, "look")["listener"] is None
     listener = f"import socket; s = socket.create_server(('', {BUS})); print('up', flush=True); s.accept()"
     squatter = two.start([sys.executable, "-c", listener], stdout=subprocess.PIPE, text=True)

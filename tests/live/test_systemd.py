@@ -87,6 +87,10 @@ def test_check_run_check_run_changes_once_and_the_units_are_enabled_and_active(h
     host.ports = [7001, 7002]
     changes = [host.converge(check=check)["changed"] for check in (True, False, True, False)]
     assert changes == [True, True, False, False]
+    assert host.converge(state="stopped")["changed"]
+    assert not host.converge(state="stopped")["changed"]
+    assert [host.show(unit(port), "UnitFileState") for port in host.ports] == ["disabled"] * 2
+    assert "is not that of" not in " ".join(host.converge()["warnings"])
     for port in host.ports:
         shown = [host.show(unit(port), name) for name in ("ActiveState", "UnitFileState", "Type", "StatusText")]
         assert shown == ["active", "enabled", "notify", "Ready to accept connections"]
@@ -245,6 +249,8 @@ def test_after_a_power_cut_the_whole_cluster_comes_back_without_ansible(
 def test_a_server_that_dies_at_once_is_given_up_and_the_next_run_brings_it_back(host: Container) -> None:
     host.converge()
     host.say("ln", "-sf", "/bin/false", "/etc/redis-cluster/7001/redis-server")
+    quick = f"printf '[Service]\\nRestartSec=100ms\\n' >/etc/systemd/system/{unit(7001)}.d/z.conf"
+    host.say("sh", "-c", f"{quick}; systemctl daemon-reload")
     kill(host)
     wait_until("systemd has given up", lambda: state(host) == "failed", timeout=60)
     assert host.show(unit(7001), "Result") in ("exit-code", "start-limit-hit")

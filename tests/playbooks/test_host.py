@@ -66,6 +66,19 @@ def test_the_controller_may_come_in_besides_the_networks_of_the_clients(trio: tu
     assert fleet.net.controller.reach(guarded, PORT) == "blocked"
 
 
+def test_stopping_for_good_takes_the_rules_and_files_away_too(trio: tuple[Fleet, list[Box]]) -> None:
+    fleet, boxes = trio
+    assert fleet.play("playbooks/host.yml").status == 0
+    stop = ["playbooks/stop.yml", "-e", "redis_stop_confirm=yes"]
+    assert fleet.play(*stop).status == 0
+    assert all(box.rules for box in boxes)
+    done = fleet.play(*stop, "-e", "redis_node_state=absent")
+    assert (done.status, done.changed) == (0, 3), done.said
+    for box in boxes:
+        assert (box.rules, list((box.etc / "nftables.d").iterdir())) == ("", [])
+        assert not (box.etc / "sysctl.d/99-redis-cluster.conf").exists()
+
+
 def test_a_host_that_is_not_to_be_managed_is_not_touched(trio: tuple[Fleet, list[Box]]) -> None:
     fleet, boxes = trio
     fleet.variables |= {"redis_host_manage": False}

@@ -170,6 +170,34 @@ def test_three_versions_lie_side_by_side_and_only_what_is_missing_is_brought(hos
     assert hosts.versions() == sorted(archives)
 
 
+def test_what_was_packed_for_its_owner_alone_can_be_run_by_redis(hosts: Hosts) -> None:
+    wanted, archive = version(OWN), hosts.directory / "closed.tar.gz"
+    pack(archive, {"bin/redis-server": OWN}, mode=0o700)
+    hosts.variables = {
+        "redis_install_method": "archive",
+        "redis_install_version": wanted,
+        "redis_install_archive": str(archive),
+    }
+    hosts.install()
+    assert (hosts.directory / "h0" / wanted / "bin/redis-server").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.skipif(shutil.which("valkey-server") is not None, reason="nothing is missing here")
+def test_a_unit_that_somebody_wrote_is_not_overwritten_by_the_package(hosts: Hosts) -> None:
+    units = hosts.directory / "units"
+    units.mkdir()
+    (units / "redis.service").write_text("mine")
+    (units / "valkey.service").write_text("mine")
+    # A package that does not exist, and extra variables, which alone are stronger than a role's own: whatever the role
+    # does here, this machine is not touched.
+    hosts.variables = {"redis_install_flavor": "valkey", "redis_install_package": "slotwright-no-such-package"}
+    said = hosts.refused("-e", f"__redis_install_units={units}")
+    assert "its service cannot be masked: " in said
+    assert f"{units}/valkey.service" in said
+    assert "redis.service" not in said
+    assert (units / "valkey.service").read_text() == "mine"
+
+
 def test_versions_of_valkey_lie_beside_each_other_and_another_flavor_is_refused(hosts: Hosts) -> None:
     archives = {name: hosts.directory / f"{name}.tar.gz" for name in ("8.0.1", "8.1.1")}
     for name, archive in archives.items():

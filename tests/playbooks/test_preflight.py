@@ -258,8 +258,28 @@ def test_what_one_host_cannot_say_is_one_error_beside_what_the_others_say(trio: 
     assert done.status != 0 and done.rows, done.said
     assert [(row.severity, row.code, row.where) for row in done.rows] == [
         ("error", "blocked", f"{one.name} → {other.name}"),
-        ("error", "not-looked", f"host {lame.name}"),
+        ("warning", "not-looked", f"host {lame.name}"),
     ]
+
+
+def test_a_host_that_does_not_let_ansible_become_root_holds_nobody_up(trio: Fleet) -> None:
+    *_, lame = trio.net.hosts
+    sudo = trio.directory / "sudo"
+    sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
+    sudo.chmod(0o755)
+    only_there = f"{{{{ inventory_hostname == '{lame.name}' }}}}"
+    trio.variables |= {"ansible_become": only_there, "ansible_become_exe": str(sudo), "ansible_become_user": "nobody"}
+    done = trio.play("playbooks/preflight.yml", "-vvv")
+    assert done.status == 0, done.said
+    assert [(row.severity, row.code, row.where) for row in done.rows] == [
+        ("warning", "not-looked", f"host {lame.name}"),
+    ]
+    assert "Missing sudo password" in done.rows[0].what
+    assert trio.listening() == []
+    [ssh] = set(re.findall(r"ServerAliveInterval=\S+ -o ServerAliveCountMax=\S+", done.said))
+    assert ssh == "ServerAliveInterval=10 -o ServerAliveCountMax=3"
+    for kept in ("ControlMaster=auto", "ControlPersist=60s", "UserKnownHostsFile="):
+        assert f"-o {kept}" in done.said
 
 
 def test_a_controller_that_dies_leaves_no_listener_behind_for_long(trio: Fleet) -> None:
