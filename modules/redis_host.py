@@ -83,7 +83,7 @@ options:
     type: bool
     required: true
   rules:
-    description: Who may connect, from the filter P(slotwright_machine#filter).
+    description: Who may connect, from the filter P(slotwright_machines#filter).
     type: dict
     required: true
     suboptions:

@@ -161,7 +161,7 @@ class Files:
         self._note(path, "")
         if not self.check:
             if not there:
-                path.mkdir(mode=mode, parents=True)
+                path.mkdir(mode=mode, parents=True, exist_ok=True)
             self.account.own(path, mode, self._uid(uid))
 
     def file(

@@ -16,6 +16,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -199,7 +200,7 @@ class Gateways:
     def _channel(self, target: SshTarget, gateway: str, address: str, port: int) -> paramiko.Channel:
         transport = self._login(target)
         try:
-            channel = transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=self._timeout)
+            channel = self._open(transport, address, port)
         except paramiko.ChannelException as error:
             raise _refusal(error, gateway, address, port) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
@@ -208,6 +209,20 @@ class Gateways:
             raise Unreached(kind, f"{gateway} opened no way to {address}:{port}: {error}", remedy) from error
         channel.settimeout(self._timeout)
         return channel
+
+    def _open(self, transport: paramiko.Transport, address: str, port: int) -> paramiko.Channel:
+        """paramiko keeps one reason for all channels of a login: of several that are refused at once, one thread takes
+        it and the others are left without any. These ask again, within the time that they had."""
+        end = time.monotonic() + self._timeout
+        while True:
+            try:
+                left = max(end - time.monotonic(), 0.001)
+                return transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=left)
+            except paramiko.ChannelException:
+                raise
+            except paramiko.SSHException:
+                if not transport.is_active() or time.monotonic() >= end:
+                    raise
 
     def _login(self, target: SshTarget) -> paramiko.Transport:
         """All who need this login at the same time share one attempt; a failed or dead one is made again later."""

@@ -45,7 +45,8 @@ _CAUSES: tuple[tuple[type[OSError], Kind, str, str], ...] = (
         TimeoutError,
         "timeout",
         "{0} did not answer in time",
-        "look whether the process hangs, a firewall drops packets, or (with TLS) the port is one without TLS",
+        "look whether the process hangs, a firewall drops packets (redis_cluster_reach: ssh goes around "
+        "it), or (with TLS) the port is one without TLS",
     ),
     (ConnectionRefusedError, "refused", "nothing listens on {0}", START_IT),
     (ConnectionError, "closed", "{0} closed the connection", "look at its log, and whether it expects TLS"),

@@ -362,6 +362,14 @@ def test_a_closed_port_behind_the_host_is_refused_like_a_near_one(site: Site) ->
     assert (silence.kind, silence.detail) == ("refused", f"host gate cannot connect to {node.name} (Connect failed)")
 
 
+def test_of_many_ports_refused_at_once_each_is_known_to_be_refused(site: Site) -> None:
+    """paramiko keeps one reason for all channels of a login; without care the others would look like time-outs."""
+    gate, address = site.sshd(), site.servers.address()
+    instances = [Instance(f"gate:{port}", "gate", "z", address, port) for port in range(9000, 9060)]
+    with Links(instances, Access(ssh={"gate": site.target(gate)}, connect_timeout=5.0, command_timeout=5.0)) as links:
+        assert {silence.kind for silence in links.open().values()} == {"refused"}
+
+
 def test_a_hanging_node_behind_the_host_is_given_up_on_in_time(site: Site) -> None:
     nodes, gate = site.servers.start_many(3), site.sshd()
     with site.links(site.target(gate), *nodes, connect_timeout=1.0, command_timeout=1.0) as links:
