@@ -15,7 +15,9 @@ from jinja2 import TemplateError
 
 from slotwright.core.firewall import Rules, matches, of_family
 from slotwright.core.hosts import plain
-from slotwright.render import ENVIRONMENT
+from slotwright.render import compile_ahead, template
+
+compile_ahead(Path(__file__).parents[2] / "templates")
 
 
 class ActionModule(ActionBase):
@@ -53,8 +55,11 @@ def rendered(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of the module that only the controller can give: texts of files, and where it comes from."""
     templates = Path(options["templates"])
 
+    def text(name: str) -> str:
+        return (templates / name).read_text()
+
     def render(name: str, **more: Any) -> str:
-        return ENVIRONMENT.from_string((templates / name).read_text()).render(**more)
+        return template(text(name)).render(**more)
 
     stated = options.get("sysctl") or {}
     rules = Rules(**options["rules"])
@@ -62,9 +67,9 @@ def rendered(options: Mapping[str, Any]) -> dict[str, Any]:
         "sysctl_file": render("redis-cluster-sysctl.conf.j2", setting=Sysctl(stated)),
         "sysctl_stated": list(stated),
         "limits_file": render("redis-cluster-limits.conf.j2", user=options["user"]),
-        "thp_unit": render("redis-cluster-thp.service"),
+        "thp_unit": text("redis-cluster-thp.service"),
         "nft_file": render("redis-cluster.nft.j2", rules=rules, matches=matches, of_family=of_family),
-        "nft_unit": render("redis-cluster-firewall.service"),
+        "nft_unit": text("redis-cluster-firewall.service"),
         "controller": own_address(options["address"]) if options["admit_controller"] else "",
     }
 

@@ -15,6 +15,8 @@ from slotwright.errors import Refused
 
 MAY_HOLD_SECRETS = ("password", "cluster_config", "node_config", "port_config")
 
+render.compile_ahead(Path(__file__).parents[2] / "templates")
+
 
 class ActionModule(ActionBase):
     """Options: see module redis_instances."""

@@ -127,7 +127,11 @@ class Guarded:
 _OUTSIDE = ("ip", "netns", "exec", "outside", "python3")
 
 
-@pytest.fixture(scope="module", params=sorted(START))
+# The slow ones only in a soak: each of their commands starts a Python.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name == "nftables" else pytest.mark.soak) for name in sorted(START)],
+)
 def booted(request: pytest.FixtureRequest) -> Iterator[Guarded]:
     boot = ["none" if word == "host" and BOOT[at - 1] == "--network" else word for at, word in enumerate(BOOT)]
     more = ["--cap-add", "NET_ADMIN", "--volume", f"{ROOT}:/slotwright:ro", image(INSTALL, "filters")]
