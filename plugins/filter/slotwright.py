@@ -68,12 +68,17 @@ def slotwright_refusals(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> li
     return []
 
 
-def slotwright_machines(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Options of module redis_host for each of the hosts. Each depends on all of them, so they are read once."""
+def slotwright_machines(
+    hosts: Sequence[str], hostvars: Mapping[str, Any], check: bool = True
+) -> dict[str, dict[str, Any]]:
+    """Options of module redis_host for each of the hosts. Each depends on all of them, so they are read once.
+
+    check: fail where the inventory cannot be built.
+    """
     from slotwright.manager.machine import machines
 
     try:
-        return machines(hosts, hostvars)
+        return machines(hosts, hostvars, check=check)
     except Refused as refused:
         raise AnsibleFilterError(f"The inventory is refused, and nothing was changed on any host:\n{refused}") from None
 

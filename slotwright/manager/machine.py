@@ -12,13 +12,14 @@ from slotwright.core.inventory import read_inventory
 from slotwright.manager.inventory import evaluated
 
 
-def machines(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def machines(hosts: Sequence[str], hostvars: Mapping[str, Any], *, check: bool = True) -> dict[str, dict[str, Any]]:
     """For each host the options of module redis_host that depend on how instances are described, its own and others.
 
-    hosts: all of the inventory. Raises Refused.
+    hosts: all of the inventory. Raises Refused where it cannot be built; not without `check`, for what is taken down.
     """
     variables = {name: evaluated(hostvars[name]) for name in hosts}
-    read_inventory(hosts, variables)
+    if check:
+        read_inventory(hosts, variables)
     members = [read_host(name, variables[name], Notes()) for name in hosts]
     return {member.name: _machine(member, members) for member in members}
 
