@@ -13,10 +13,10 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
 import redis
 
 from tests.live.machine import HostError, given, rendered
+from tests.live.netns import give_up
 from tests.live.servers import ROOT, wait_until
 
 # Masked before it is installed: its own service would take port 6379 of the machine.
@@ -58,14 +58,14 @@ def image(install: str = INSTALL, kind: str = "redis") -> str:
     except FileNotFoundError:
         answers = False
     if not answers:
-        pytest.skip("no Docker daemon answers; tools/with_docker.sh starts one")
+        give_up("no Docker daemon answers; tools/with_docker.sh starts one")
     (ROOT / ".cache").mkdir(exist_ok=True)
     with (ROOT / ".cache/image.lock").open("w") as lock:  # two xdist workers make it once
         fcntl.flock(lock, fcntl.LOCK_EX)
         command = [sys.executable, str(ROOT / "tools/base_image.py")]
         base = subprocess.run(command, capture_output=True, text=True, check=False)
         if base.returncode:
-            pytest.skip(f"there is no image to boot: {base.stderr}")
+            give_up(f"there is no image to boot: {base.stderr}")
         ident = docker("images", "--quiet", "--no-trunc", base.stdout.strip())
         name = f"slotwright-{kind}:{hashlib.sha256((ident + install).encode()).hexdigest()[:12]}"
         if not docker("images", "--quiet", name):

@@ -55,7 +55,7 @@ else:
 """
 
 
-def _give_up(why: str) -> NoReturn:
+def give_up(why: str) -> NoReturn:
     """Skips the test; where the machine is there for nothing but tests (CI=true), a skipped one is a failed one."""
     if os.environ.get("CI") == "true":
         pytest.fail(why)
@@ -83,7 +83,7 @@ class Host:
         )
         assert self._holder.stdout and self._holder.stderr
         if self._holder.stdout.readline() != "ready\n":
-            _give_up(f"no network namespaces here: {self._holder.stderr.read().strip()}")
+            give_up(f"no network namespaces here: {self._holder.stderr.read().strip()}")
 
     @property
     def pid(self) -> int:
@@ -159,7 +159,7 @@ class Net:
 
     def __init__(self, directory: Path, hosts: int, zones: int = 1, prefix: str = "10.33") -> None:
         if sys.platform != "linux" or not all(map(shutil.which, ("ip", "nft", "unshare", "nsenter", "setpriv"))):
-            _give_up("needs the commands ip, nft, unshare, nsenter and setpriv (iproute2, nftables, util-linux)")
+            give_up("needs the commands ip, nft, unshare, nsenter and setpriv (iproute2, nftables, util-linux)")
         self._blocks: dict[tuple[str, str, int], tuple[Host, str]] = {}
         self.controller = Host(directory, "controller", f"{prefix}.0.1", None)
         self.all = [self.controller]

@@ -117,9 +117,17 @@ def test_two_half_made_clusters_that_claim_the_same_slots(servers: Servers) -> N
         site[pair[0]].call("CLUSTER", "ADDSLOTS", *range(last))
         know_each_other(site, *pair)
         wait_until("both see the slots", partial(_shows, site[pair[1]], f"0-{last - 1}"))
+        for name in pair:
+            wait_until("one has taken an epoch of its own, and both see it", partial(_epochs_differ, site[name]))
     findings = refused(site)
     assert told(findings) == [("slot-conflict", "nodes a1:7000 and b1:7000")]
     assert "0-4999" in findings[0].what
+
+
+def _epochs_differ(node: Server) -> bool:
+    """Redis itself gives one of two masters with the same config epoch another one."""
+    epochs = [line.split()[4] for line in layout(node)]
+    return len(set(epochs)) == len(epochs)
 
 
 def _shows(node: Server, slots: str) -> bool:
