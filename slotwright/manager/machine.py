@@ -9,18 +9,23 @@ from typing import Any
 from slotwright.core.firewall import rules_for
 from slotwright.core.hosts import Member, Notes, read_host
 from slotwright.core.inventory import read_inventory
+from slotwright.errors import Refused
 from slotwright.manager.inventory import evaluated
 
 
 def machines(hosts: Sequence[str], hostvars: Mapping[str, Any], *, check: bool = True) -> dict[str, dict[str, Any]]:
     """For each host the options of module redis_host that depend on how instances are described, its own and others.
 
-    hosts: all of the inventory. Raises Refused where it cannot be built; not without `check`, for what is taken down.
+    hosts: all of the inventory. Raises Refused where it cannot be built; without `check`, for what is taken down, only
+    where a host's own variables are wrong, and so do not tell what there is.
     """
     variables = {name: evaluated(hostvars[name]) for name in hosts}
     if check:
         read_inventory(hosts, variables)
-    members = [read_host(name, variables[name], Notes()) for name in hosts]
+    notes = Notes()
+    members = [read_host(name, variables[name], notes) for name in hosts]
+    if findings := list(notes.findings()):
+        raise Refused(findings)
     return {member.name: _machine(member, members) for member in members}
 
 

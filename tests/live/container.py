@@ -52,7 +52,10 @@ def docker(*words: str, stdin: str = "") -> str:
 
 
 def image(install: str = INSTALL, kind: str = "redis") -> str:
-    """The base image after a command, with redis-server installed, made once. Skips the test where that cannot be."""
+    """The base image after a command, with redis-server installed, made once.
+
+    Where that cannot be, the test is skipped, or fails (CI=true).
+    """
     try:
         answers = subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from slotwright.errors import Refused
+from slotwright.manager.machine import machines
 from tests.live.boxes import PORT, ROOT, Box, inventory_of
 from tests.live.netns import Host, Net
 from tests.live.servers import wait_until
@@ -486,3 +488,13 @@ def test_absent_leaves_what_another_cluster_on_the_machine_needs(net: Net, box: 
 @pytest.mark.parametrize("name", ["machine", "filter"])
 def test_the_code_for_the_host_is_python_3_8(name: str) -> None:
     ast.parse((ROOT / f"plugins/module_utils/slotwright_{name}.py").read_text(), feature_version=(3, 8))
+
+
+def test_what_is_taken_down_need_not_be_a_cluster_but_each_host_must_say_what_there_is() -> None:
+    stated: dict[str, Any] = {"redis_node_zone": "a", "redis_node_address": "10.34.0.1"}
+    with pytest.raises(Refused, match="cannot form a cluster"):
+        machines(["lone"], {"lone": stated})
+    assert machines(["lone"], {"lone": stated}, check=False)["lone"]["conf_dir"] == "/etc/redis-cluster"
+    for name, value in (("redis_node_conf_dir", 7), ("redis_node_address", "somewhere")):
+        with pytest.raises(Refused, match=name):
+            machines(["lone"], {"lone": {**stated, name: value}}, check=False)

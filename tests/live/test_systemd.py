@@ -1,6 +1,6 @@
 """Module redis_instances under a real systemd, in a container: units, sandbox, limits, and who comes back how.
 
-Skipped where no Docker daemon answers.
+Skipped where no Docker daemon answers; with CI=true it fails there.
 """
 
 from __future__ import annotations
