@@ -58,6 +58,10 @@ class SlotwrightError(Exception):
         super().__init__(str(self.findings[0]))
 
 
+class Outdated(SlotwrightError):
+    """The cluster changed by itself, so that the plan is right no more. Nothing is half done: another plan goes on."""
+
+
 class Refused(SlotwrightError):
     """Bad input or an unsafe state: nothing was changed. Carries every reason, not only the first."""
 

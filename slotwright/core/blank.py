@@ -35,8 +35,11 @@ def with_blanks(
 
     Returns the view with them, and the silences so taken.
     """
-    coming = tuple(s for s in view.silent if s.kind in kinds and s.instance not in view.named_members)
+    wanted = {i.name for i in topology.instances}
+    coming = tuple(
+        s for s in view.silent if s.kind in kinds and s.instance not in view.named_members and s.instance in wanted
+    )
     names = {s.instance for s in coming}
     found: Mapping[str, NodeView] = dict(view.by_name) | {name: blank(topology[name]) for name in names}
-    nodes = tuple(found[i.name] for i in topology.instances if i.name in found)
+    nodes = tuple(found[i.name] for i in topology.everyone if i.name in found)
     return ClusterView(nodes, tuple(s for s in view.silent if s.instance not in names)), coming

@@ -82,7 +82,7 @@ def _replicas(view: ClusterView, master: Member) -> list[Member]:
 
 
 def _node(topology: Topology, member: Member) -> dict[str, object]:
-    at = {i.name: i for i in topology.instances}.get(member.name)
+    at = {i.name: i for i in topology.everyone}.get(member.name)
     return {
         "name": member.name,
         "id": member.id,
@@ -94,6 +94,6 @@ def _node(topology: Topology, member: Member) -> dict[str, object]:
 
 
 def _label(topology: Topology, member: Member) -> str:
-    at = {i.name: i for i in topology.instances}.get(member.name)
-    zone = f"zone {at.zone}" if at else "not in the inventory"
-    return f"{member.name}  {zone}" + ("" if member.alive else "  (does not answer)")
+    zone = f"zone {topology[member.name].zone}" if member.name in topology else "not in the inventory"
+    leaves = "  (to be removed)" if any(i.name == member.name for i in topology.leaving) else ""
+    return f"{member.name}  {zone}{leaves}" + ("" if member.alive else "  (does not answer)")

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, combinations
 
 from slotwright.core.slots import Slots
+from slotwright.core.steps import Detach, MoveSlots, Replicate, Step
 from slotwright.core.topology import Topology
-from slotwright.core.view import ClusterView, Member, NodeView
+from slotwright.core.view import ClusterView, Member, NodeView, union
 from slotwright.errors import Finding, Severity
 
 
-def identity_findings(view: ClusterView) -> tuple[Finding, ...]:
-    """ERRORs of nodes that do not answer, are not in cluster mode, or share one identity."""
-    return tuple(chain(_silent(view), _cluster_mode(view), _clones(view)))
+def identity_findings(view: ClusterView, leaving: Collection[str] = ()) -> tuple[Finding, ...]:
+    """ERRORs of nodes that do not answer, are not in cluster mode, or share one identity. leaving: names."""
+    return tuple(chain(_silent(view, leaving), _cluster_mode(view), _clones(view)))
 
 
-def _silent(view: ClusterView) -> Iterator[Finding]:
+def _silent(view: ClusterView, leaving: Collection[str]) -> Iterator[Finding]:
+    """A member that is down stops nothing, nor does a leaver that is gone; a wrong password would hide what they do."""
     for silence in view.silent:
         member = view.named_members.get(silence.instance)
-        if member is None or silence.kind == "auth":
+        if silence.kind == "auth" if member or silence.instance in leaving else True:
             yield silence.finding
 
 
@@ -65,7 +67,10 @@ def foreign_findings(topology: Topology, view: ClusterView, *, joining: bool, ac
 def _foreign(
     topology: Topology, view: ClusterView, ids: frozenset[str], joining: bool, acting: bool
 ) -> Iterator[Finding]:
-    strangers = [m for m in view.unlisted if m.id in ids]
+    # What is left of a leaver that was reset is forgotten as it would be itself.
+    gone = {i.endpoint for i in topology.leaving}
+    left = {m.id for m in view.former if m.peer.endpoint in gone}
+    strangers = [m for m in view.unlisted if m.id in ids - left]
     ours = [view.by_id[i] for i in ids if i in view.by_id]
     if not strangers:
         return
@@ -97,7 +102,8 @@ def _foreign(
                 "unlisted-member",
                 f"node {stranger.peer.endpoint} (id {stranger.id})",
                 "is a member of the cluster but not in the inventory",
-                f"add its host to the inventory; or, if it is to go, shut it down and run {forget}",
+                f"add its host to the inventory; or, if it is to go, state that for the cluster: "
+                f'redis_cluster_absent: ["{stranger.peer.endpoint}"]',
                 severity,
             )
 
@@ -115,6 +121,47 @@ def lost_owner_findings(view: ClusterView) -> tuple[Finding, ...]:
         )
         for lost in view.lost_owners
     )
+
+
+def leaver_findings(topology: Topology, view: ClusterView) -> tuple[Finding, ...]:
+    """ERRORs for nodes that are stated as removed, do not answer, and own slots: to forget them loses the keys."""
+    return tuple(
+        Finding(
+            "leaver-owns-slots",
+            f"node {instance.name} ({instance.endpoint})",
+            f"is to be removed, but does not answer and owns the slots {member.peer.slots}",
+            "start it, so that it can hand them over; or have one of its replicas take them (playbooks/failover.yml)",
+        )
+        for instance in topology.leaving
+        for member in view.members.values()
+        if member.name == instance.name and not member.alive and member.peer.slots
+    )
+
+
+def orphan_findings(view: ClusterView, parts: Sequence[Step]) -> tuple[Finding, ...]:
+    """ERRORs for nodes with keys that are to follow a master, though they may have what nobody else has.
+
+    That is a master without slots that holds keys, and a replica of nobody who owns slots while some have no owner.
+    """
+    found = []
+    for name in dict.fromkeys(step.node for step in parts if isinstance(step, Replicate | Detach)):
+        node = view.by_name[name]
+        owner = view.owners.get(node.id) or view.owners.get(node.myself.master)
+        if not node.keys or owner or not (node.myself.is_master or view.unowned):
+            continue
+        # Keys of slots that are others' go to these before; more than that holds the step up when its turn comes.
+        begun = Slots.of(slot for slot, _ in node.myself.importing) | node.foreign
+        if begun and begun <= union(s.slots for s in parts if isinstance(s, MoveSlots) and s.node == name):
+            continue
+        found.append(
+            Finding(
+                "not-empty",
+                _at(node),
+                f"holds {node.keys} keys though neither it nor its master owns slots: a new part would delete them",
+                "see what they are; if nothing needs them, FLUSHALL there, or CLUSTER RESET HARD",
+            )
+        )
+    return tuple(found)
 
 
 def _named(members: list[Member]) -> str:

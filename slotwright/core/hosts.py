@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from slotwright.core.redis_conf import OWNED_DIRECTIVES, Value, merge
+from slotwright.core.topology import Instance
 from slotwright.core.values import Unreadable, WrongValueError, in_words, read, undefined
 from slotwright.core.variables import BY_NAME, TABLE, meant_by
 from slotwright.errors import Finding
@@ -48,6 +49,18 @@ class Member:
     @property
     def ports(self) -> list[int]:
         return self.values.get("redis_node_ports") or []
+
+    @property
+    def instances(self) -> list[Instance]:
+        return [Instance(f"{self.name}:{port}", self.name, self.zone, str(self.address), port) for port in self.ports]
+
+    @property
+    def leaves(self) -> bool:
+        """Stated as removed, with all of its instances."""
+        return self.values.get("redis_node_state") == "absent"
+
+    def weight(self, port: int) -> float:
+        return float(self.values["redis_node_port_weight"].get(port, self.values["redis_node_weight"]))
 
     @property
     def machine(self) -> tuple[str, str]:
@@ -139,6 +152,7 @@ def read_host(host: str, raw: Mapping[str, Any], notes: Notes) -> Member:
     _check_directories(host, values, notes)
     _check_directives(host, values, notes)
     _check_versions(host, values, notes)
+    _check_weights(host, values, notes)
     return Member(host, values.get("redis_cluster_name") or "redis", values, raw, address)
 
 
@@ -267,6 +281,15 @@ def _check_versions(host: str, values: Mapping[str, Any], notes: Notes) -> None:
         if "redis_install_also" in values and version not in installed:
             what = f"version {version} is not among those that are installed ({', '.join(also) or 'no others'})"
             notes.host(host, label, "version-not-installed", what, f"name {version} in redis_install_also")
+
+
+def _check_weights(host: str, values: Mapping[str, Any], notes: Notes) -> None:
+    ports = values.get("redis_node_ports")
+    for port in values.get("redis_node_port_weight") or {}:
+        if ports is not None and port not in ports:
+            what = f"port {port} is not in redis_node_ports ({', '.join(map(str, ports))})"
+            label = f"redis_node_port_weight[{port}]"
+            notes.host(host, label, "port-not-listed", what, f"add {port} to redis_node_ports, or correct the port")
 
 
 def directive_problems(directives: Mapping[Any, Any]) -> Iterable[tuple[str, str, str]]:

@@ -109,13 +109,14 @@ def _epochs(view: ClusterView) -> Iterator[Finding]:
 
 
 def _identity(topology: Topology, view: ClusterView, nodes: list[NodeView]) -> Iterator[Finding]:
-    for silence in view.silent:
+    leaving = {i.name for i in topology.leaving}
+    for silence in (s for s in view.silent if s.instance not in leaving):
         finding = silence.finding
         yield Finding("I5", finding.where, finding.what, finding.remedy)
     for foreign in foreign_findings(topology, view, joining=False, acting=False):
         yield Finding("I5", foreign.where, foreign.what, foreign.remedy)
     for ids in view.components[1:]:
-        names = sorted(view.by_id[i].name for i in ids if i in view.by_id)
+        names = sorted({view.by_id[i].name for i in ids if i in view.by_id} - leaving)
         if names:
             yield Finding(
                 "I5", f"node{'s' * (len(names) > 1)} {', '.join(names)}", "stands apart from the cluster",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 from slotwright.core.hosts import Address, Member, Notes, directive_problems, listed_names, plain, read_host
@@ -133,17 +135,28 @@ def _read_cluster(
     settings = _settings(name, values["redis_cluster_config"] or {}, members, notes)
     if notes.concern(m.name for m in members):
         return None
-    instances = tuple(
-        Instance(f"{m.name}:{port}", m.name, m.zone, str(m.address), port) for m in members for port in m.ports
-    )
+    leaving = leavers(name, members, values["redis_cluster_absent"] or [], notes)
+    if notes.concern(m.name for m in members):
+        return None
+    gone = {instance.name for instance in leaving}
+    staying = [(m, i) for m in members for i in m.instances if i.name not in gone]
+    if not staying:
+        what = "all of its instances are stated as removed"
+        remedy = "leave some; to take the whole cluster down there is playbooks/destroy.yml"
+        notes.cluster(name, members, "redis_node_state", "nobody-stays", what, remedy)
+        return None
+    weights = ((i.name, m.weight(i.port)) for m, i in staying)
     replicas, shards = values["redis_cluster_replicas"], values["redis_cluster_shards"]
     topology = Topology(
         name,
-        instances,
+        tuple(i for _, i in staying),
         replicas,
-        shards or default_shards(len(instances), replicas),
+        shards or default_shards(len(staying), replicas),
         values["redis_cluster_allow_zone_risk"],
         tuple(settings.items()),
+        leaving,
+        tuple((instance, weight) for instance, weight in weights if weight != 1),
+        values["redis_cluster_threshold"] / 100,
     )
     return Cluster(
         topology,
@@ -157,6 +170,46 @@ def _read_cluster(
         values["redis_cluster_timeout"],
         values["redis_cluster_strict_versions"],
     )
+
+
+def leavers(cluster: str, members: Sequence[Member], stated: Sequence[str], notes: Notes) -> tuple[Instance, ...]:
+    """The instances that are stated as removed: by redis_node_state, or named in redis_cluster_absent (`stated`).
+
+    One that the inventory does not name stands on a host of its own, whose name is its address.
+    """
+    by_host = {m.name: m.instances for m in members}
+    known = {i.name: i for some in by_host.values() for i in some}
+    by_endpoint = {i.endpoint: i.name for i in known.values()}
+    found = {i.name: i for m in members if m.leaves for i in m.instances}
+    for entry in stated:
+        if entry in by_host:
+            found |= {i.name: i for i in by_host[entry]}
+        elif entry in known:
+            found[entry] = known[entry]
+        elif entry in by_endpoint:
+            what = f"{entry} is the address of {by_endpoint[entry]}, which the inventory names"
+            notes.cluster(cluster, members, _ABSENT, "not-a-stranger", what, f"write {by_endpoint[entry]}")
+        elif stranger := _stranger(entry):
+            found[entry] = stranger
+        else:
+            near = difflib.get_close_matches(entry, [*by_host, *known], n=1)
+            remedy = f"write {near[0]}, if that is meant" if near else "name a host, host:port, or IP address:port"
+            what = f"{entry} is no host and no instance of the cluster"
+            notes.cluster(cluster, members, _ABSENT, "unknown-instance", what, remedy)
+    return tuple(found.values())
+
+
+_ABSENT = "redis_cluster_absent"
+
+
+def _stranger(entry: str) -> Instance | None:
+    address, _, port = entry.rpartition(":")
+    try:
+        ip_address(address)
+    except ValueError:
+        return None
+    valid = port.isdecimal() and 1 <= int(port) <= 65535
+    return Instance(entry, address, "", address, int(port)) if valid else None
 
 
 def _agreed(cluster: str, variable: Variable, members: Sequence[Member], notes: Notes) -> Any:

@@ -70,6 +70,12 @@ def parse_links(reply: Sequence[Sequence[object]]) -> tuple[frozenset[str], froz
     return frozenset(found["to"]), frozenset(found["from"])
 
 
+def parse_libraries(reply: Sequence[Sequence[object]]) -> tuple[str, ...]:
+    """FUNCTION LIST (RESP2: flat lists) → names of the libraries, sorted."""
+    entries = (dict(zip(library[::2], library[1::2], strict=True)) for library in reply)
+    return tuple(sorted(str(entry["library_name"]) for entry in entries))
+
+
 def count_keys(info: Mapping[str, str]) -> int:
     """Keys in all databases, from the keyspace lines of INFO ("db0" → "keys=5,expires=0,…")."""
     counts = (re.match(r"keys=(\d+)", value) for key, value in info.items() if re.fullmatch(r"db\d+", key))
@@ -86,6 +92,7 @@ def replication(info: Mapping[str, str]) -> Replication:
         syncing=info.get("master_sync_in_progress", "0") != "0",
         offset=int(offset or 0),
         online_replicas=online,
+        received=int(info.get("master_sync_read_bytes", 0)),
     )
 
 

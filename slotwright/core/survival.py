@@ -76,7 +76,7 @@ def host_survival(topology: Topology, view: ClusterView) -> tuple[Survival, ...]
 
 
 def _without(lost: str, part_of: Callable[[Instance], str], topology: Topology, view: ClusterView) -> Survival:
-    names = {i.name: part_of(i) for i in topology.instances}
+    names = {i.name: part_of(i) for i in topology.everyone}
 
     def stands(member: Member) -> bool:
         return member.alive and names.get(member.name) != lost

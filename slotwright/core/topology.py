@@ -47,6 +47,10 @@ class Topology:
     replicas: wanted per shard. shards: number of masters; the default, `default_shards`, uses every instance.
     instances are kept sorted by zone, host and port, so that equal inventories compare equal.
     settings: the wanted values of the directives that creation hurries (see core/plan.py) and puts back.
+    leaving: instances that the inventory states as removed; they may be members still. Not among the instances.
+    weights: instance name → its share of the slots when it is a master, 1 where it is not named. Above 0.
+    slack: the part of its wanted slots by which a master may have more or less before slots move for that alone
+    (redis-cli's threshold).
     """
 
     name: str
@@ -55,15 +59,28 @@ class Topology:
     shards: int
     allow_zone_risk: bool = False
     settings: tuple[tuple[str, str], ...] = ()
+    leaving: tuple[Instance, ...] = ()
+    weights: tuple[tuple[str, float], ...] = ()
+    slack: float = 0.02
     _by_name: dict[str, Instance] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
         ordered = tuple(sorted(self.instances, key=lambda i: i.sort_key))
         object.__setattr__(self, "instances", ordered)
-        object.__setattr__(self, "_by_name", {i.name: i for i in ordered})
+        object.__setattr__(self, "leaving", tuple(sorted(self.leaving, key=lambda i: i.sort_key)))
+        object.__setattr__(self, "_by_name", {i.name: i for i in (*self.leaving, *ordered)})
 
     def __getitem__(self, name: str) -> Instance:
+        """The instance of this name, be it wanted or leaving."""
         return self._by_name[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    @property
+    def everyone(self) -> tuple[Instance, ...]:
+        """The wanted instances, then those that leave."""
+        return (*self.instances, *self.leaving)
 
     @property
     def zones(self) -> tuple[str, ...]:

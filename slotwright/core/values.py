@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from typing import Any, Literal
 Kind = Literal[
     "string",
     "integer",
+    "number",
     "seconds",
     "boolean",
     "ports",
@@ -19,6 +21,7 @@ Kind = Literal[
     "directives",
     "port directives",
     "port versions",
+    "port numbers",
     "environment",
     "sysctl",
     "versions",
@@ -30,6 +33,7 @@ Kind = Literal[
 _KIND_IN_WORDS: dict[Kind, str] = {
     "string": "a string",
     "integer": "a whole number",
+    "number": "a number",
     "seconds": "a number of seconds",
     "boolean": "true or false",
     "ports": "a list of port numbers",
@@ -38,6 +42,7 @@ _KIND_IN_WORDS: dict[Kind, str] = {
     "directives": "a mapping of redis.conf directives to values",
     "port directives": "a mapping of ports to mappings of redis.conf directives",
     "port versions": "a mapping of ports to versions",
+    "port numbers": "a mapping of ports to numbers",
     "environment": "a mapping of names to strings",
     "sysctl": "a mapping of kernel settings to numbers or strings",
     "versions": "a list of mappings with version and archive, and perhaps checksum",
@@ -122,7 +127,7 @@ def read(variable: Variable, value: Any) -> Any:
     match variable.kind:
         case "string" | "file" | "directory" | "host path":
             return _string(variable, value)
-        case "integer" | "seconds":
+        case "integer" | "number" | "seconds":
             return _number(variable, value)
         case "boolean":
             return _boolean(variable, value)
@@ -131,7 +136,9 @@ def read(variable: Variable, value: Any) -> Any:
         case "strings" | "networks":
             return _strings(variable, value)
         case "port versions":
-            return _port_versions(variable, value)
+            return _by_port(variable, value, _string)
+        case "port numbers":
+            return _by_port(variable, value, _number)
         case "environment" | "sysctl":
             return _settings(variable, value)
         case "versions":
@@ -206,7 +213,7 @@ def _string(variable: Variable, value: Any) -> str:
 def _number(variable: Variable, value: Any) -> int | float:
     if isinstance(value, str) and re.fullmatch(r"-?\d+", value):
         value = int(value)
-    wanted = (int, float) if variable.kind == "seconds" else (int,)
+    wanted = (int,) if variable.kind == "integer" else (int, float)
     if isinstance(value, bool) or not isinstance(value, wanted):
         raise _wrong_type(variable, value)
     assert isinstance(value, int | float)
@@ -278,17 +285,17 @@ def _strings(variable: Variable, value: Any) -> list[str]:
     return read
 
 
-def _port_versions(variable: Variable, value: Any) -> dict[int, str]:
+def _by_port(variable: Variable, value: Any, read_one: Callable[[Variable, Any], Any]) -> dict[int, Any]:
     """Keys that are no ports are named by the caller, which knows the host's ports."""
     if not isinstance(value, dict):
         raise _wrong_type(variable, value)
     read = {}
-    for port, version in value.items():
+    for port, item in value.items():
         number = int(port) if isinstance(port, str) and port.isdecimal() else port
         if isinstance(number, bool) or not isinstance(number, int):
             what = f"its keys must be ports, but {in_words(port)} is none"
-            raise WrongValueError("wrong-type", what, "write {port: version}")
-        read[number] = _string(variable, undefined_or(version))
+            raise WrongValueError("wrong-type", what, f"write {_KIND_IN_WORDS[variable.kind]}")
+        read[number] = read_one(variable, undefined_or(item))
     return read
 
 

@@ -26,6 +26,24 @@ TABLE: tuple[Variable, ...] = (
         high=1000,
     ),
     Variable(
+        "redis_cluster_absent",
+        "strings",
+        'Instances that are to leave the cluster: a host of the inventory (all of its instances), "host:port", or '
+        '"address:port" of a member that the inventory does not name. Nothing leaves that is not stated, here or by '
+        "redis_node_state.",
+        default=[],
+        agree=True,
+    ),
+    Variable(
+        "redis_cluster_threshold",
+        "number",
+        "Percentage of its slots by which a master may have more or fewer before slots move for that alone.",
+        default=2,
+        agree=True,
+        low=0,
+        high=100,
+    ),
+    Variable(
         "redis_cluster_config",
         "directives",
         "redis.conf directives for every instance of the cluster.",
@@ -129,9 +147,26 @@ TABLE: tuple[Variable, ...] = (
     Variable("redis_node_group", "string", "Group that runs Redis. Without root: whoever logs in.", default="redis"),
     Variable("redis_node_timeout", "seconds", "Bound of a start and of a stop.", default=30, low=1, high=3600),
     Variable(
+        "redis_node_weight",
+        "number",
+        "Share of the slots that an instance of the host has while it is a master, compared with others.",
+        default=1,
+        low=0.01,
+        high=1000,
+    ),
+    Variable(
+        "redis_node_port_weight",
+        "port numbers",
+        "The weight of the instance at a port, where it is another than redis_node_weight.",
+        default={},
+        low=0.01,
+        high=1000,
+    ),
+    Variable(
         "redis_node_state",
         "string",
-        "What becomes of the instances. absent also takes away the configuration.",
+        "What becomes of the instances. absent: they hand over what they have, leave the cluster, and are stopped; "
+        "their configuration goes, their data stay.",
         default="started",
         choices=("started", "stopped", "absent"),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from slotwright.core.slots import ALL_SLOTS, Slots
@@ -53,24 +53,34 @@ class Peer:
         return weight(self) > weight(other)
 
     @property
+    def open(self) -> Slots:
+        """Slots on their way to it, or from it."""
+        return Slots.of(slot for slot, _ in (*self.importing, *self.migrating))
+
+    @property
     def failing(self) -> bool:
         return bool(self.flags & FAIL_FLAGS)
 
 
 @dataclass(frozen=True)
 class Replication:
-    """What INFO replication says. offset: bytes of the replication stream."""
+    """What INFO replication says. offset: bytes of the replication stream. received: of a full sync under way."""
 
     role: str = "master"
     link_up: bool = False
     syncing: bool = False
     offset: int = 0
     online_replicas: int = 0
+    received: int = 0
 
 
 @dataclass(frozen=True)
 class NodeView:
-    """What one node said of itself (all fields) and of the others (`peers`, itself included)."""
+    """What one node said of itself (all fields) and of the others (`peers`, itself included).
+
+    functions: names of its function libraries, sorted; None where nobody asked.
+    foreign: slots of which this master holds keys, though it does not own them; empty where nobody asked.
+    """
 
     name: str
     endpoint: str
@@ -92,6 +102,8 @@ class NodeView:
     links_out: frozenset[str] | None = None
     links_in: frozenset[str] | None = None
     stray_keys: int | None = None
+    functions: tuple[str, ...] | None = None
+    foreign: Slots = field(default_factory=Slots)
 
     @cached_property
     def by_id(self) -> Mapping[str, Peer]:
@@ -101,10 +113,10 @@ class NodeView:
     def myself(self) -> Peer:
         return self.by_id[self.id]
 
-    @property
+    @cached_property
     def known_ids(self) -> frozenset[str]:
         """Ids of all members this node knows, itself included; ghosts are not members."""
-        return frozenset(p.id for p in self.peers if not p.is_ghost)
+        return frozenset(p.id for p in self.peers if p.flags.isdisjoint(GHOST_FLAGS))
 
     @property
     def isolated(self) -> bool:
@@ -120,6 +132,7 @@ class Silence:
     """An instance that did not answer, why, and what to do about it.
 
     kind: refused, timeout, auth, tls, ssh, no-route, protocol, closed, turned-away or loading.
+    loaded: bytes, while it is loading.
     """
 
     instance: str
@@ -127,6 +140,7 @@ class Silence:
     kind: str
     detail: str
     remedy: str
+    loaded: int = 0
 
     @property
     def finding(self) -> Finding:
@@ -199,6 +213,15 @@ class ClusterView:
         return tuple(m for m in self.members.values() if m.name not in listed and not m.peer.is_ghost)
 
     @cached_property
+    def former(self) -> tuple[Member, ...]:
+        """What nodes that answer were before they were reset: known at their address, with another id, without slots.
+
+        A moment later the others have found that out, and know it without an address.
+        """
+        endpoints = {n.endpoint for n in self.nodes}
+        return tuple(m for m in self.unlisted if not m.peer.slots and m.peer.endpoint in endpoints)
+
+    @cached_property
     def lost_owners(self) -> tuple[Member, ...]:
         """Nodes without an address that own slots: they are away, and what they hold may come back with them."""
         return tuple(m for m in self.members.values() if m.peer.is_ghost and m.peer.slots)
@@ -210,22 +233,52 @@ class ClusterView:
         A node that knows others who answer but do not know it is not one of theirs: gossip never mends that (it is
         what remains when a node dies while it joins, and of one that was forgotten but not reset).
         """
-        group: dict[str, set[str]] = {}
-        for node in self.nodes:
-            merged = {k for k in node.known_ids if k not in self.by_id or node.id in self.by_id[k].known_ids}
-            merged.add(node.id)
-            for known in tuple(merged):
-                merged |= group.get(known, set())
-            for known in merged:
-                group[known] = merged
+        left = dict.fromkeys(n.id for n in self.nodes)
+        found: list[set[str]] = []
+        while left:
+            first = next(iter(left))
+            del left[first]
+            group, reached = {first}, [first]
+            while reached:
+                node = self.by_id[reached.pop()]
+                group |= {known for known in node.known_ids if known not in self.by_id}
+                near = [known for known in left.keys() & node.known_ids if node.id in self.by_id[known].known_ids]
+                group.update(near)
+                reached += near
+                for known in near:
+                    del left[known]
+            joined = [other for other in found if not other.isdisjoint(group)]
+            found = [other for other in found if other.isdisjoint(group)] + [group.union(*joined)]
         order = {n.id: i for i, n in enumerate(self.nodes)}
-        unique = {id(g): frozenset(g) for g in group.values()}.values()
 
         def rank(ids: frozenset[str]) -> tuple[int, int, int]:
             slots = sum(len(self.members[i].peer.slots) for i in ids if i in self.members)
             return (-slots, -len(ids), min(order.get(i, len(order)) for i in ids))
 
-        return tuple(sorted(unique, key=rank))
+        return tuple(sorted(map(frozenset, found), key=rank))
+
+    @cached_property
+    def linked(self) -> tuple[frozenset[str], ...]:
+        """The components of those that answer, parted further: into groups of nodes that can reach each other.
+
+        A node with a new address reaches those whose address is as it was, and they learn its own from it. Two nodes
+        that both have a new one have lost each other, though each knows the other's id, unless a third knows both.
+        """
+        groups = []
+        for ids in self.components:
+            left = {n.id: n for n in self.nodes if n.id in ids}
+            while left:
+                reached = [left.pop(next(iter(left)))]
+                group = {reached[0].id}
+                while reached:
+                    node = reached.pop()
+                    for known in node.known_ids & left.keys():
+                        other = left[known]
+                        if node.id in other.known_ids and not (_lost(node, other) and _lost(other, node)):
+                            group.add(known)
+                            reached.append(left.pop(known))
+                groups.append(frozenset(group))
+        return tuple(groups)
 
     def stands_alone(self, node: NodeView) -> bool:
         """No node that answers, nor any other member, is in one group with it."""
@@ -238,8 +291,22 @@ class ClusterView:
 
     @cached_property
     def unowned(self) -> Slots:
-        """Slots that no line of any node gives to anybody."""
-        return ALL_SLOTS - union(p.slots for n in self.nodes for p in n.peers)
+        """Slots that no node that answers claims for itself, nor anybody claims for one that does not.
+
+        What a node does not claim it does not serve, and those that believe it does are never told by gossip.
+        """
+        return ALL_SLOTS - union(self.owners.values())
+
+    @cached_property
+    def believed(self) -> Mapping[str, Slots]:
+        """Unowned slots that others take for those of a master that answers, by its name."""
+        lines = [(p, self.by_id[p.id]) for n in self.nodes for p in n.peers if p.id in self.by_id and p.slots]
+        said: dict[str, list[Slots]] = {}
+        for peer, node in lines:
+            if not peer.slots <= node.myself.slots:
+                said.setdefault(node.name, []).append(peer.slots)
+        found = {name: union(slots) & self.unowned for name, slots in said.items()}
+        return {name: slots for name, slots in found.items() if slots and self.by_name[name].myself.is_master}
 
     def replicas_of(self, master_id: str) -> tuple[Member, ...]:
         return tuple(m for m in self.members.values() if m.peer.master == master_id)
@@ -254,8 +321,22 @@ class ClusterView:
         return member.name if member else node_id[:8]
 
 
+def _lost(node: NodeView, other: NodeView) -> bool:
+    """Whether the node looks for the other at an address that is no longer its own.
+
+    Redis says "connected" as soon as it tries to, so that this alone proves little. An address that the inventory does
+    not have may be what the other announces (behind NAT).
+    """
+    line = node.by_id[other.id]
+    if line.endpoint == other.endpoint:
+        return False
+    return line.endpoint != other.myself.endpoint or not line.connected or line.failing
+
+
 def union(many: Iterable[Slots]) -> Slots:
-    total = Slots()
+    mask = 0
     for slots in many:
-        total |= slots
-    return total
+        mask |= slots.mask
+        if mask == ALL_SLOTS.mask:
+            break
+    return Slots(mask)

@@ -16,7 +16,7 @@ from slotwright.errors import Refused
 from tests.core.oracle import broken_rules, brute_force, draw, exact_all, exact_evenness, risk, score, topology
 
 MORE = 10 if os.environ.get("SLOTWRIGHT_SOAK") == "1" else 1
-INVENTORIES = 1050 * MORE
+INVENTORIES = 350 * MORE
 RISKY = 60 * MORE
 TINY = 60 * MORE
 
