@@ -1,8 +1,9 @@
 """Doing a plan: stage by stage, each stage verified against its simulation before the next begins.
 
-A stage is a run of steps that need no barrier between them: what a node does alone, or what joins nodes. Each step
-goes out as soon as nothing stands in its way, to all nodes at once; then the nodes are asked until every one of them
-shows what the simulation of the stage foretold. A plan that is cut off is resumed by planning again.
+A stage is a run of steps that need no barrier between them. What a node does alone, and what joins nodes, goes out as
+soon as nothing stands in its way, to all nodes at once; slot moves share one run of the engine, removals one round; a
+failover is alone. Then the nodes are asked until every one of them shows what the simulation of the stage foretold. A
+plan that is cut off is resumed by planning again. One controller at a time: see lock.py.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, groupby
 
 from redis.exceptions import ResponseError
@@ -17,15 +19,38 @@ from redis.exceptions import ResponseError
 from slotwright.core.invariants import violations
 from slotwright.core.plan import Plan
 from slotwright.core.simulate import lacking, simulate
-from slotwright.core.steps import Configure, Meet, Replicate, Step, obstacle
+from slotwright.core.steps import (
+    AssignSlots,
+    Configure,
+    Detach,
+    Failover,
+    LoadFunctions,
+    Meet,
+    MoveSlots,
+    Remove,
+    Replicate,
+    Step,
+    obstacle,
+)
 from slotwright.core.topology import Topology
 from slotwright.core.view import ClusterView
-from slotwright.errors import Finding, Refused, SlotwrightError
-from slotwright.link.commands import by_node, commands, forbidden
+from slotwright.errors import Finding, Outdated, Refused, SlotwrightError
+from slotwright.link.commands import by_node, commands, forbidden, refused_commands
 from slotwright.link.connect import LinkDown, Links
+from slotwright.link.disk import write_anew
+from slotwright.link.failover import fail_over
+from slotwright.link.functions import load
+from slotwright.link.lock import Lock
+from slotwright.link.mend import Mender, forsaken, needed
+from slotwright.link.migrate import Limits, Progress, move
 from slotwright.link.observe import observe, wait_until
+from slotwright.link.remove import leave
 
 Report = Callable[[str], None]
+Show = Callable[[Progress], None]
+
+# Seconds for nodes that differ from what was planned for, by another controller's work or by a flaw of the moment.
+PATIENCE = 5.0
 
 
 def apply(
@@ -37,39 +62,65 @@ def apply(
     timeout: float,
     report: Report,
     parallel: int = 0,
+    show: Show = lambda progress: None,
+    limits: Limits | None = None,
 ) -> ClusterView:
     """Do the plan's steps on the nodes; the view once all of them are done and verified.
 
-    timeout (seconds) bounds each wait. parallel: how many steps go out together, 0 for a whole stage.
-    Raises Refused before anything is changed where an ACL would refuse a command; later SlotwrightError: a command
-    that was refused, a wait that ran out, a step that an obstacle held up until then. Settings that the plan changed
-    for the time of a creation are put back before the error goes on.
+    timeout (seconds) bounds each wait. parallel: how many steps go out together, 0 for a whole stage. show: told about
+    every second how far a slot move has come.
+    Raises Refused before anything is changed where an ACL would refuse a command, Locked where another controller is at
+    work; later SlotwrightError: a command that was refused, a wait that ran out, a step that an obstacle held up until
+    then. Settings that the plan changed for the time of a creation are put back before the error goes on.
     """
-    if refusals := forbidden(plan.steps, view, links):
+    ending = forsaken((step for step in plan.steps if isinstance(step, MoveSlots)), view)
+    refusals = (*forbidden(plan.steps, view, links), *refused_commands((needed(s, view) for s in ending), view, links))
+    if refusals:
         raise Refused(refusals)
-    run = _Run(topology, links, timeout, report)
-    accepted = (*violations(topology, simulate(view, plan.steps)), *violations(topology, run.thorough_look()))
-    try:
-        for steps in _stages(plan.steps, parallel):
-            view = run.stage(view, steps)
-    except BaseException as error:
-        for trouble in run.put_back(plan, view):
-            error.add_note(trouble)
-        raise
-    return run.verified(accepted)
+    run = _Run(topology, links, timeout, report, show, limits or Limits())
+    with Lock(links, links.up) as lock:
+        view = run.unchanged(view)
+        accepted = (*violations(topology, simulate(view, plan.steps)), *violations(topology, run.thorough_look()))
+        try:
+            for steps in _stages(plan.steps, parallel):
+                lock.prove()
+                view = run.stage(view, steps)
+        except BaseException as error:
+            if not isinstance(error, Exception):  # Ctrl-C may have come between a command and its reply
+                for name in links.up:
+                    links[name].close()
+            for trouble in run.put_back(plan, view):
+                error.add_note(trouble)
+            raise
+        return run.verified(accepted)
 
 
 def _stages(steps: Sequence[Step], parallel: int) -> Iterator[tuple[Step, ...]]:
-    """No node may meet another before every node has its config epoch: Redis refuses to set one later."""
-    for _, group in groupby(steps, lambda step: isinstance(step, Meet | Replicate)):
+    """Steps that may go together, in the plan's order.
+
+    No node may meet another before every node has its config epoch: Redis refuses to set one later.
+    """
+    for kind, group in groupby(steps, _kind):
         stage = tuple(group)
-        size = parallel or len(stage)
+        size = 1 if kind is Failover else parallel or len(stage)
         yield from (stage[i : i + size] for i in range(0, len(stage), size))
 
 
+def _kind(step: Step) -> type[Step]:
+    """Of steps that may go together the common kind: Meet for what joins nodes, Step for what a node does alone."""
+    if isinstance(step, Meet | Replicate):
+        return Meet
+    alone = not isinstance(step, MoveSlots | Failover | Remove | LoadFunctions | Detach)
+    return Step if alone else type(step)
+
+
 class _Run:
-    def __init__(self, topology: Topology, links: Links, timeout: float, report: Report) -> None:
+    def __init__(
+        self, topology: Topology, links: Links, timeout: float, report: Report, show: Show, limits: Limits
+    ) -> None:
         self.topology, self.links, self.timeout, self.report = topology, links, timeout, report
+        self.show, self.limits = show, limits
+        self.findings: list[Finding] = []
 
     def look(self) -> ClusterView:
         return observe(self.topology, self.links)
@@ -77,27 +128,92 @@ class _Run:
     def thorough_look(self) -> ClusterView:
         return observe(self.topology, self.links, thorough=True)
 
+    def unchanged(self, view: ClusterView) -> ClusterView:
+        """A new look, now that nobody else may change anything. Raises SlotwrightError where somebody has."""
+        expected = simulate(view, ())
+        return wait_until(
+            lambda seen: lacking(seen, expected),
+            self.look,
+            seconds=min(self.timeout, PATIENCE),
+            purpose="the nodes to be as they were when this was planned",
+            remedy="see whether somebody else changes them",
+        )
+
     def stage(self, view: ClusterView, steps: tuple[Step, ...]) -> ClusterView:
-        """Send each step of one stage when its turn comes, and wait until every node shows the effect of all."""
+        """Do the steps of one stage, and wait until every node shows the effect of all."""
         begun = time.monotonic()
-        expected = simulate(view, steps)
-        waiting = list(steps)
+        kind = _kind(steps[0])
+        assigned = [step.node for step in steps if isinstance(step, AssignSlots)]
+        write_anew(assigned, self.links, timeout=self.timeout, if_large=True)
+        if kind in (Meet, Step, Detach):
+            done = self._send_all(view, steps)
+        else:
+            self._act(view, steps)
+            done = self._shown(view, steps, self.look, lambda seen: _bared(seen, view))
+        self.report(f"{_title(steps)}: done in {time.monotonic() - begun:.2f} s")
+        return done
+
+    def _act(self, view: ClusterView, steps: tuple[Step, ...]) -> None:
+        """What is more than a command to a node."""
+        before = view
+        for step in sorted(steps, key=lambda step: not _is_replica(step.node, view)):
+            if reason := obstacle(step, before):
+                what = f"«{step.describe()}» cannot be done: {reason}"
+                raise Outdated(what, remedy="run again: it is planned anew", code="obstacle")
+            before = simulate(before, [step])
+        moves = [step for step in steps if isinstance(step, MoveSlots)]
+        for ending in forsaken(moves, view):
+            Mender(view, self.links, self.timeout).end_import(ending)
+            moves = [
+                replace(m, slots=m.slots - ending.slots) if (m.node, m.target) == (ending.node, ending.owner) else m
+                for m in moves
+            ]
+        if moves := [move for move in moves if move.slots]:
+            move(
+                moves,
+                self.topology,
+                view,
+                self.links,
+                timeout=self.timeout,
+                show=self.show,
+                limits=self.limits,
+            )
+        for failover in (step for step in steps if isinstance(step, Failover)):
+            fail_over(failover, view, self.links, timeout=self.timeout, report=self.report)
+        load([step for step in steps if isinstance(step, LoadFunctions)], self.links)
+        if removals := [step for step in steps if isinstance(step, Remove)]:
+            for finding in leave(removals, self.topology, view, self.links, timeout=self.timeout):
+                self.report(str(finding))
+
+    def _send_all(self, view: ClusterView, steps: tuple[Step, ...]) -> ClusterView:
+        """Send each step when its turn comes."""
+        waiting, turns = list(steps), _Turns()
 
         def look() -> ClusterView:
             seen = self.look()
-            ready = [step for step in waiting if obstacle(step, seen) is None]
+            ready = turns.of([step for step in waiting if obstacle(step, seen) is None], seen)
             if not ready:
                 return seen
             self._send(ready, seen)
             waiting[:] = [step for step in waiting if step not in ready]
             return self.look()
 
-        def lacks(seen: ClusterView) -> Sequence[str]:
-            held = [f"«{step.describe()}» cannot be done yet: {obstacle(step, seen)}" for step in waiting]
-            return held or lacking(seen, expected)
+        def held(seen: ClusterView) -> Sequence[str]:
+            reasons = ((step, obstacle(step, seen) or "another replica is to be in sync first") for step in waiting)
+            return [f"«{step.describe()}» cannot be done yet: {reason}" for step, reason in reasons]
 
-        done = wait_until(
-            lacks,
+        return self._shown(view, steps, look, held)
+
+    def _shown(
+        self,
+        view: ClusterView,
+        steps: tuple[Step, ...],
+        look: Callable[[], ClusterView],
+        held: Callable[[ClusterView], Sequence[str]],
+    ) -> ClusterView:
+        expected = simulate(view, steps)
+        return wait_until(
+            lambda seen: held(seen) or lacking(seen, expected),
             look,
             seconds=self.timeout,
             purpose=f"the effect of: {_title(steps)}",
@@ -105,8 +221,6 @@ class _Run:
             if any(isinstance(step, Meet) for step in steps)
             else "mend that",
         )
-        self.report(f"{_title(steps)}: done in {time.monotonic() - begun:.2f} s")
-        return done
 
     def verified(self, accepted: Sequence[Finding]) -> ClusterView:
         """Wait until nothing is wrong with the cluster but what was so before, or what the plan foretold."""
@@ -145,6 +259,54 @@ class _Run:
                         remedy="mend that, then run again",
                         code="command-refused",
                     )
+
+
+def _bared(seen: ClusterView, before: ClusterView) -> Sequence[str]:
+    """Raises Outdated where slots have lost their owner for good: a replica that took over did not know of them yet."""
+    bare = seen.unowned - before.unowned
+    if bare and not any(peer.failing for node in seen.nodes for peer in node.peers):
+        raise Outdated(
+            f"nobody owns the slots {bare} any more", remedy="run again: they are given to who has their keys"
+        )
+    return ()
+
+
+class _Turns:
+    """Who may go now. A replica leaves its master only when no other change of a replica of the two is under way.
+
+    So a shard never has fewer copies in sync than the plan takes from it.
+    """
+
+    def __init__(self) -> None:
+        self._sent: dict[str, tuple[str, set[str]]] = {}  # node → its new master, and the masters that are concerned
+
+    def of(self, ready: Sequence[Step], seen: ClusterView) -> list[Step]:
+        busy = {m for name, (master, both) in self._sent.items() if not _follows(seen, name, master) for m in both}
+        chosen = []
+        for step in ready:
+            if isinstance(step, Replicate):
+                old = seen.by_name[step.node].myself.master
+                both = {step.master, *([seen.name_of(old)] if old else [])}
+                waits = bool(old) and not both.isdisjoint(busy)
+                busy |= both
+                if waits:
+                    continue
+                self._sent[step.node] = (step.master, both)
+            chosen.append(step)
+        return chosen
+
+
+def _is_replica(name: str, view: ClusterView) -> bool:
+    """Those of a leaving master leave before it."""
+    member = view.named_members.get(name)
+    return member is not None and not member.peer.is_master
+
+
+def _follows(seen: ClusterView, name: str, master: str) -> bool:
+    node, leader = seen.by_name.get(name), seen.by_name.get(master)
+    if node is None or leader is None or node.myself.master != leader.id:
+        return False
+    return node.replication.link_up and not node.replication.syncing and not node.loading
 
 
 def _title(steps: Sequence[Step]) -> str:

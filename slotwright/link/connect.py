@@ -124,6 +124,22 @@ class Link:
         self._connection.disconnect()
         self._silence = None
 
+    def reopen(self) -> None:
+        """Connect anew and log in. Raises LinkDown."""
+        if silence := self.open():
+            raise LinkDown(silence)
+
+    @contextmanager
+    def raw(self, timeout: float | None = None) -> Iterator[Stream]:
+        """The bare stream, logged in, for bytes of one's own while no reply is due here. Raises LinkDown.
+
+        timeout (seconds) replaces command_timeout. A block that fails ends the connection.
+        """
+        self._ready()
+        with self._watched():
+            self._connection.wait_at_most(timeout or self._access.command_timeout)
+            yield self._connection._stream
+
     def call(self, *args: Any, timeout: float | None = None) -> Any:
         """One command, one reply. Raises ResponseError or LinkDown; timeout (seconds) replaces command_timeout."""
         self.send([args])
@@ -222,7 +238,7 @@ class Link:
     def _watched(self) -> Iterator[None]:
         try:
             yield
-        except (RedisConnectionError, RedisTimeoutError, InvalidResponse) as error:
+        except (RedisConnectionError, RedisTimeoutError, InvalidResponse, OSError) as error:
             self._connection.disconnect()
             why = error if isinstance(error, Unreached) else self._reason(error)
             self._silence = Silence(self.instance.name, self.instance.endpoint, why.kind, why.detail, why.remedy)
@@ -234,7 +250,7 @@ class Link:
             return explain(TimeoutError(), endpoint)
         if isinstance(error, InvalidResponse):
             return Unreached("protocol", f"what listens on {endpoint} is not Redis: {error}", START_IT)
-        cause = error.__context__
+        cause = error if isinstance(error, OSError) else error.__context__
         return explain(cause if isinstance(cause, OSError) else ConnectionError(), endpoint)
 
 
@@ -260,6 +276,10 @@ class Links(AbstractContextManager["Links"]):
         return self._links[name]
 
     @property
+    def access(self) -> Access:
+        return self._access
+
+    @property
     def up(self) -> tuple[str, ...]:
         """Names of the instances that are connected, in the order given."""
         return tuple(name for name, link in self._links.items() if link.up)
@@ -274,6 +294,11 @@ class Links(AbstractContextManager["Links"]):
     def reopen(self, name: str) -> Silence | None:
         """Connect anew, as after a restart of the instance; returns why not, where that fails."""
         return self._links[name].open()
+
+    def another(self, name: str) -> Link:
+        """One more connection to that instance, not yet open; whoever asks for it closes it."""
+        link = self._links[name]
+        return Link(link.instance, self._access, link.dial)
 
     def ask(self, commands: Mapping[str, Sequence[Command]]) -> dict[str, list[Any] | LinkDown]:
         """Put each instance its commands, to all of them at once, and gather the replies.

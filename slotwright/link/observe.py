@@ -8,31 +8,42 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from slotwright.core.parse import count_keys, flavor_and_version, parse_info, parse_links, parse_nodes, replication
+from slotwright.core.parse import (
+    count_keys,
+    flavor_and_version,
+    parse_info,
+    parse_libraries,
+    parse_links,
+    parse_nodes,
+    replication,
+)
 from slotwright.core.slots import ALL_SLOTS, Slots
 from slotwright.core.topology import Instance, Topology
 from slotwright.core.view import ClusterView, NodeView, Silence
 from slotwright.errors import SlotwrightError
 from slotwright.link.connect import LinkDown, Links
 
+# What Redis does of its own accord with a master that owns no slots any more depends on it.
+ALSO_ASKED = ("cluster-allow-replica-migration",)
 # Seconds between two looks: as long as a look takes, so that the nodes do something else half of the time.
 POLL_LEAST, POLL_MOST = 0.01, 0.1
 
 
 def observe(topology: Topology, links: Links, *, thorough: bool = False) -> ClusterView:
-    """What every instance says now. thorough also asks for the bus links.
+    """What every instance says now, also those that are to leave. thorough also asks for the bus links.
 
     Nodes that do not answer are in `silent`; nothing is raised for them.
     """
-    directives = [name for name, _ in topology.settings]
-    questions: list[tuple[str, ...]] = [("INFO",), ("CLUSTER", "NODES"), ("CLUSTER", "INFO")]
+    instances = (*topology.instances, *topology.leaving)
+    directives = [*dict.fromkeys((*(name for name, _ in topology.settings), *ALSO_ASKED))]
+    questions: list[tuple[str, ...]] = [("INFO",), ("CLUSTER", "NODES"), ("CLUSTER", "INFO"), ("FUNCTION", "LIST")]
     questions += [("CONFIG", "GET", directive) for directive in directives]
     if thorough:
         questions.append(("CLUSTER", "LINKS"))
     links.open()
-    answers = links.ask({i.name: questions for i in topology.instances})
+    answers = links.ask({i.name: questions for i in instances})
     nodes, silent = [], []
-    for instance in topology.instances:
+    for instance in instances:
         answer = answers[instance.name]
         if isinstance(answer, LinkDown):
             silent.append(answer.silence)
@@ -45,13 +56,14 @@ def observe(topology: Topology, links: Links, *, thorough: bool = False) -> Clus
 
 def _loading(instance: Instance, answer: Sequence[Any]) -> Silence:
     """While it loads a node answers INFO, but nothing about the cluster."""
-    done = parse_info(answer[0]).get("loading_loaded_perc", "?") if isinstance(answer[0], str) else "?"
-    what = f"is loading its data ({done} % done)"
-    return Silence(instance.name, instance.endpoint, "loading", what, "wait until it has, then run again")
+    info = parse_info(answer[0]) if isinstance(answer[0], str) else {}
+    what = f"is loading its data ({info.get('loading_loaded_perc', '?')} % done)"
+    loaded = int(info.get("loading_loaded_bytes", 0))
+    return Silence(instance.name, instance.endpoint, "loading", what, "wait until it has, then run again", loaded)
 
 
 def _node(instance: Instance, answer: Sequence[Any], directives: Sequence[str]) -> NodeView:
-    info_reply, nodes_reply, cluster_reply, *rest = answer
+    info_reply, nodes_reply, cluster_reply, functions, *rest = answer
     if isinstance(info_reply, ResponseError):
         raise _not_allowed(instance, "INFO", info_reply)
     info = parse_info(info_reply)
@@ -82,6 +94,7 @@ def _node(instance: Instance, answer: Sequence[Any], directives: Sequence[str]) 
         settings=tuple(sorted(_pairs(rest[: len(directives)]))),
         links_out=links[0],
         links_in=links[1],
+        functions=parse_libraries(functions) if isinstance(functions, list) else None,
     )
 
 
@@ -130,11 +143,12 @@ def wait_until(
     purpose: str,
     remedy: str = "mend that",
 ) -> ClusterView:
-    """Look again until nothing is lacking, for `seconds` at the most; the last view.
+    """Look again until nothing is lacking, for `seconds` at the most, and as long again after each progress of a sync.
 
-    Raises SlotwrightError that says what was waited for and what was still lacking.
+    Returns the last view. Raises SlotwrightError that says what was waited for and what was still lacking.
     """
     deadline = time.monotonic() + seconds
+    received: dict[str, int] = {}
     while True:
         begun = time.monotonic()
         view = look()
@@ -142,7 +156,14 @@ def wait_until(
         missing = lacks(view)
         if not missing:
             return view
+        for name, size in _received(view).items():
+            # A sync that begins again and again makes no progress.
+            if size > received.get(name, 0):
+                received[name] = size
+                deadline = max(deadline, time.monotonic() + seconds)
         if time.monotonic() >= deadline:
+            state = [f"{name} has received {size} bytes so far" for name, size in _received(view).items()]
+            missing = [*missing, *state[:3]]
             shown = "; ".join(missing[:5]) + (f"; and {len(missing) - 5} more" if len(missing) > 5 else "")
             raise SlotwrightError(
                 f"waited {seconds:g} s for {purpose}, and still: {shown}",
@@ -150,3 +171,9 @@ def wait_until(
                 code="timeout",
             )
         time.sleep(min(POLL_MOST, max(POLL_LEAST, took)))
+
+
+def _received(view: ClusterView) -> dict[str, int]:
+    """Bytes that nodes have got of a full sync, or loaded, by name; of those that are about it."""
+    syncing = {n.name: n.replication.received for n in view.nodes if n.replication.syncing}
+    return syncing | {s.instance: s.loaded for s in view.silent if s.kind == "loading"}

@@ -22,6 +22,7 @@ from typing import Any
 import redis
 
 from slotwright.core.redis_conf import DEFAULT_SETTINGS
+from slotwright.core.simulate import unsettled
 from slotwright.core.topology import Instance, Topology, default_shards
 from slotwright.core.view import ClusterView
 from slotwright.errors import Severity
@@ -66,7 +67,7 @@ class Site:
         return self.servers[name]
 
     def links(self) -> Links:
-        return Links(self.topology.instances, self.request.access)
+        return Links(self.topology.everyone, self.request.access)
 
     def foresee(self) -> manager.Outcome:
         with self.links() as links:
@@ -134,6 +135,23 @@ class Site:
         topology = replace(self.topology, instances=(*self.topology.instances, *added), **wanted)
         return Site(replace(self.request, topology=topology), {**self.servers, **more})
 
+    def without(self, *names: str, **wanted: Any) -> Site:
+        """The same inventory, in which these instances are stated as removed."""
+        topology = self.topology
+        stay = tuple(i for i in topology.instances if i.name not in names)
+        go = tuple(i for i in topology.instances if i.name in names)
+        topology = replace(topology, instances=stay, leaving=(*topology.leaving, *go), **wanted)
+        return replace(self, request=replace(self.request, topology=topology))
+
+    def those_that_stay(self) -> Site:
+        """The inventory once those that have left are named no more."""
+        topology = replace(self.topology, leaving=())
+        return Site(replace(self.request, topology=topology), {i.name: self[i.name] for i in topology.instances})
+
+    def wait_quiet(self) -> None:
+        """Until the nodes agree with each other and their replicas are in sync."""
+        wait_until("nothing changes by itself", lambda: _still(unsettled(self.look())))
+
 
 def site_of(
     nodes: Mapping[str, Server],
@@ -187,6 +205,17 @@ def _instance(name: str, node: Server) -> Instance:
     return Instance(name, host, host[0], node.address, node.port)
 
 
+def at_other_addresses(site: Site) -> Site:
+    """The inventory as it is once its servers have other addresses than when it was made."""
+    instances = tuple(_instance(name, node) for name, node in site.servers.items())
+    return replace(site, request=replace(site.request, topology=replace(site.topology, instances=instances)))
+
+
+def _still(lacking: Sequence[str]) -> bool:
+    assert not lacking, lacking
+    return True
+
+
 def meet(site: Site, *names: str) -> None:
     """Each of these nodes meets the next one, by raw commands; nothing is waited for."""
     for one, other in pairwise(names):
@@ -223,7 +252,10 @@ def assert_sound(site: Site) -> None:
             link = site[name].client().info("replication")["master_link_status"]
             assert link == "up", f"{name}: replication link is {link}"
     replicas = Counter(role.master for role in roles.values() if role.master)
-    assert all(replicas[m.name] == site.topology.replicas for m in masters), roles
+    # Where there are more instances than shards need, some have one replica more.
+    least, more = divmod(len(roles) - len(masters), len(masters))
+    assert least >= site.topology.replicas, roles
+    assert sorted(replicas[m.name] for m in masters) == [least] * (len(masters) - more) + [least + 1] * more, roles
     assert max(Counter(m.zone for m in masters).values()) <= (len(masters) - 1) // 2, f"no majority is left: {masters}"
     epochs = [line.split()[4] for line in layout(site.nodes[0]) if "master" in line.split()[2]]
     assert len(set(epochs)) == len(masters), f"config epochs: {epochs}"

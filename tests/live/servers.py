@@ -185,6 +185,13 @@ class Server:
         self.binary = binary or self.binary
         self.process, self._log_start = _spawn(self.binary, self.dir)
 
+    def start_at(self, address: str) -> None:
+        """As start_again, at another address."""
+        self.address, self._client = address, None
+        self.config = {**self.config, "bind": address, "cluster-announce-ip": address}
+        (self.dir / "redis.conf").write_text(render(self.config))
+        self.start_again()
+
     def pause(self) -> None:
         """SIGSTOP: the process hangs, its port still accepts."""
         self.process.send_signal(signal.SIGSTOP)
@@ -481,7 +488,7 @@ class Monitor:
         with suppress(redis.ConnectionError):  # the server was killed: what was seen until then counts
             while True:
                 try:
-                    line = connection.read_response()
+                    line = connection.read_response(disconnect_on_error=False)
                 except redis.TimeoutError:
                     continue
                 args = [_unquote(part) for part in re.findall(r'"((?:[^"\\]|\\.)*)"', line.partition("]")[2])]

@@ -1,0 +1,381 @@
+"""Moving slots of a live cluster: many pairs of nodes at a time, watched, and stopped without leaving a slot open."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from slotwright.core.invariants import LAG_LIMIT, violations
+from slotwright.core.slots import Slots
+from slotwright.core.steps import MoveSlots
+from slotwright.core.topology import Topology
+from slotwright.core.view import ClusterView, Member
+from slotwright.errors import Outdated, Refused, SlotwrightError
+from slotwright.link.connect import LinkDown, Links
+from slotwright.link.disk import write_anew
+from slotwright.link.migrate.before import (
+    Job,
+    close_lone,
+    counted,
+    first_slots,
+    one_database,
+    prove_clean,
+    prove_room,
+    set_slots,
+    settled,
+)
+from slotwright.link.migrate.board import Board, Progress, Reowned, Stopped
+from slotwright.link.migrate.carry import Carrier, Login, Peer
+from slotwright.link.migrate.pair import Pair
+from slotwright.link.migrate.wire import Wire, command
+from slotwright.link.observe import observe, wait_until
+from slotwright.link.waits import node_timeout
+
+Show = Callable[[Progress], None]
+
+THREADS = 16
+# How many sources send to one target at a time. Parallel ones queue there, so that clients of theirs wait longer.
+SOURCES_A_TARGET = 3
+TICK, SHOW_EVERY, LOOK_EVERY = 0.01, 1.0, 1.0  # seconds
+TOLD_MOST = 30  # masters
+
+
+@dataclass(frozen=True)
+class Limits:
+    """move_big: move keys that block two nodes for long (see pair.BLOCK_SHARE). sources: at a time for one target."""
+
+    move_big: bool = False
+    sources: int = SOURCES_A_TARGET
+
+
+class FailedOver(Outdated):
+    """A failover made the plan outdated. Nothing is open; planning again goes on from there."""
+
+
+class Paused(SlotwrightError):
+    """Told to stop. Nothing is open; a further run goes on from there."""
+
+
+def move(
+    steps: Sequence[MoveSlots],
+    topology: Topology,
+    view: ClusterView,
+    links: Links,
+    *,
+    timeout: float,
+    show: Show = lambda progress: None,
+    limits: Limits | None = None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Move the slots of all steps; where one has moved already, in part or whole, do what is left.
+
+    timeout (seconds) bounds each wait. show: called about every second. stop: set it to end early, as KeyboardInterrupt
+    does; the slots that have begun to move are finished, the others are as they were.
+    Raises SlotwrightError (FailedOver, Paused); all keys can be reached then, and a further run takes up what is open.
+    """
+    _Move(steps, topology, view, links, timeout, show, limits or Limits(), stop or threading.Event()).run()
+
+
+class _Move:
+    def __init__(
+        self,
+        steps: Sequence[MoveSlots],
+        topology: Topology,
+        view: ClusterView,
+        links: Links,
+        timeout: float,
+        show: Show,
+        limits: Limits,
+        stop: threading.Event,
+    ) -> None:
+        self.steps, self.topology, self.view, self.links = _merged(steps), topology, view, links
+        self.show, self.limits = show, limits
+        self.login = Login(links.access.username, links.access.password)
+        self.board = Board(
+            view,
+            timeout=timeout,
+            node_timeout=node_timeout(links, *sorted({step.node for step in steps})),
+            move_big=limits.move_big,
+            stop=stop,
+        )
+        self.ends = {step.node for step in steps} | {step.target for step in steps}
+        self.in_sync = {r.id for name in self.ends for r in self._replicas(view, name) if _in_sync(view, r)}
+        masters = (m for m in view.members.values() if m.alive and m.peer.is_master and m.peer.slots)
+        self._others = {m.name: Wire(links.another(m.name)) for m in masters}
+        self._shown = self._looked = time.monotonic()
+
+    def run(self) -> None:
+        try:
+            self._run()
+        finally:
+            for wire in self._others.values():
+                wire.close()
+
+    def _run(self) -> None:
+        one_database(self.steps, self.links)
+        self._settle()
+        close_lone(self.steps, self.links)
+        self.steps = [step for step in self.steps if step.node != step.target]
+        if self._bring_back():
+            self._settle()
+        prove_clean(self.steps, self.view, self.links)
+        empty = {step.target for step in self.steps if not self.view.by_name[step.target].myself.slots}
+        write_anew(sorted(empty), self.links, timeout=self.board.timeout)
+        counts = counted(self.steps, self.links)
+        prove_room(self.steps, counts, self.view, self.links)
+        jobs = [self._job(s.node, s.target, {slot: counts[s.node][slot] for slot in s.slots}) for s in self.steps]
+        self.board.expect(sum(len(j.counts) for j in jobs), sum(sum(j.counts.values()) for j in jobs))
+        first = first_slots(jobs, self.view)
+        self._together(first)
+        begun = {slot for job in first for slot in job.counts}
+        self._together([Job(j.source, j.target, {s: n for s, n in j.counts.items() if s not in begun}) for j in jobs])
+        self._agreed()
+        self.show(self.board.progress)
+        if self.board.deferred:
+            raise Refused(self.board.deferred)
+
+    # --- Before -----------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        self.view = self.board.view = settled(self.steps, self.topology, self.links, self.board.timeout)
+
+    def _bring_back(self) -> bool:
+        """Slots that the target owns, and that were on their way to the source when something ended there.
+
+        Keys cannot be sent back while clients look for them at the source: such a slot first gets where it was going.
+        Whether any did.
+        """
+        moved = False
+        for step in self.steps:
+            node, target = (self.view.by_name[name] for name in (step.node, step.target))
+            begun = {s for s, other in node.myself.importing if other == target.id}
+            begun |= {s for s, other in target.myself.migrating if other == node.id}
+            begun |= self._marked_anew(step)
+            slots = tuple(s for s in step.slots & target.myself.slots if s in begun)
+            if slots:
+                forward = self._job(target.name, node.name, dict.fromkeys(slots, 0))
+                held = Pair(self.carrier(target.name, node.name), forward.counts, self.board).cancel(slots)
+                self._together([self._job(target.name, node.name, dict.fromkeys(held, 1))])
+                moved = moved or bool(held)
+        return moved
+
+    def _marked_anew(self, step: MoveSlots) -> set[int]:
+        """Slots whose owner names somebody else, and of which the node holds keys: it has replaced that one since."""
+        node, owner = (self.view.by_name[name] for name in (step.node, step.target))
+        lost = Slots.of(s for s, other in owner.myself.migrating if other != node.id) & step.slots & owner.myself.slots
+        if not lost:
+            return set()
+        counts = counted([MoveSlots(step.node, step.target, lost)], self.links)[step.node]
+        keyed = [slot for slot in lost if counts[slot]]
+        set_slots(step.node, keyed, "IMPORTING", owner.id, links=self.links)
+        set_slots(step.target, keyed, "MIGRATING", node.id, links=self.links)
+        return set(keyed)
+
+    def _job(self, source: str, target: str, counts: Mapping[int, int]) -> Job:
+        return Job(self._peer(source), self._peer(target), counts)
+
+    def _peer(self, name: str) -> Peer:
+        node = self.view.by_name[name]
+        address, _, port = node.endpoint.rpartition(":")
+        return Peer(name, node.id, address, int(port))
+
+    def carrier(self, source: str, target: str) -> Carrier:
+        wires = (Wire(self.links.another(source)), Wire(self.links.another(target)))
+        ends = (self._peer(source), self._peer(target))
+        return Carrier(*wires, ends, self.login, self.board.node_timeout, self.board.alone[target])
+
+    # --- Meanwhile --------------------------------------------------------------------------------------------------
+
+    def _together(self, jobs: Iterable[Job]) -> None:
+        """All pairs, as many at a time as may be; watched, and told on, from this thread."""
+        waiting = [job for job in jobs if job.counts]
+        failures: list[Exception] = []
+        reowned: list[Pair] = []
+        busy = threading.Condition()
+        sources: set[str] = set()
+        targets: Counter[str] = Counter()
+
+        def ready() -> Job | None:
+            # No node gives and takes at the same time: between a target's NODE and the source's, the source still
+            # claims the slot. If it then gets a newer epoch by a slot that it takes itself, the target believes it, and
+            # deletes the slot's keys (seen once in 14 runs with Redis 7.0).
+            free = (
+                job
+                for job in waiting
+                if job.source.name not in sources
+                and targets[job.target.name] < self.limits.sources
+                and job.target.name not in sources
+                and not targets[job.source.name]
+            )
+            return max(free, key=lambda job: sum(job.counts.values()) + len(job.counts), default=None)
+
+        def work() -> None:
+            while True:
+                with busy:
+                    while (job := ready()) is None and waiting:
+                        busy.wait()
+                    if job is None:
+                        return
+                    waiting.remove(job)
+                    sources.add(job.source.name)
+                    targets[job.target.name] += 1
+                pair = Pair(self.carrier(job.source.name, job.target.name), job.counts, self.board)
+                try:
+                    pair.run()
+                except Stopped:
+                    pass
+                except Reowned:
+                    reowned.append(pair)
+                    self.board.failed.set()
+                except Exception as error:
+                    failures.append(error)
+                    self.board.failed.set()
+                with busy:
+                    sources.discard(job.source.name)
+                    targets[job.target.name] -= 1
+                    if self.board.ending:
+                        waiting.clear()
+                    busy.notify_all()
+
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(THREADS, len(waiting)))]
+        for thread in threads:
+            thread.start()
+        try:
+            while any(thread.is_alive() for thread in threads):
+                self._tick()
+        except BaseException:
+            self._wind_up(threads)
+            raise
+        self._tell()
+        for pair in reowned:
+            self._finish(pair)
+        if failures:
+            for other in failures[1:]:
+                failures[0].add_note(str(other))
+            raise failures[0]
+        if reowned:
+            ends = f"{reowned[0].source.name} and {reowned[0].target.name}"
+            raise FailedOver(
+                f"one of {ends} was replaced by a replica of its own while slots moved; what was open is closed",
+                where=f"nodes {ends}",
+                remedy="run again: the rest is planned anew",
+                code="failed-over",
+            )
+        if self.board.stop.is_set():
+            done = self.board.progress
+            raise Paused(
+                f"{done.slots} of {done.slots_total} slots have moved, and none is open",
+                remedy="run again to go on",
+                code="paused",
+            )
+
+    def _tick(self) -> None:
+        time.sleep(TICK)
+        self._tell()
+        now = time.monotonic()
+        if now - self._shown >= SHOW_EVERY:
+            self._shown = now
+            self.show(self.board.progress)
+        if now - self._looked >= LOOK_EVERY or self.board.look_now.is_set():
+            self.board.look_now.clear()
+            self.board.view = observe(self.topology, self.links)
+            self.board.hold(self._hindrance(self.board.view))
+            self._looked = time.monotonic()
+
+    def _tell(self) -> None:
+        """Let the other masters, and so their clients, know the new owners. Who does not hear it hears gossip.
+
+        Where they are many, gossip alone is left to do it: the target sends some to all of them at once anyway.
+        """
+        told: dict[str, list[bytes]] = defaultdict(list)
+        while self.board.news:
+            slots, source, target = self.board.news.popleft()
+            if len(self._others) <= TOLD_MOST:
+                packed = [command("CLUSTER", "SETSLOT", slot, "NODE", target) for slot in slots]
+                for name in self._others.keys() - {self.view.name_of(source), self.view.name_of(target)}:
+                    told[name] += packed
+        for name, packed in told.items():
+            try:
+                self._others[name].ask_many(packed)
+            except LinkDown:
+                del self._others[name]
+
+    def _hindrance(self, view: ClusterView) -> str:
+        """Why no further slot should be opened now; "" for nothing."""
+        for node in view.nodes:
+            if node.name in self.ends and node.state != "ok":
+                return f"{node.name} says cluster_state:{node.state}"
+            for peer in node.peers:
+                if peer.failing and view.name_of(peer.id) in self.ends:
+                    return f"{node.name} sees {view.name_of(peer.id)} as failing"
+        for name in self.ends:
+            if name not in view.by_name:
+                return f"{name} does not answer"
+            for replica in self._replicas(view, name):
+                if replica.id in self.in_sync and not _in_sync(view, replica):
+                    return f"{replica.name}, a replica of {name}, is no longer in sync"
+        return ""
+
+    def _replicas(self, view: ClusterView, name: str) -> tuple[Member, ...]:
+        node = view.by_name.get(name)
+        return tuple(r for r in view.replicas_of(node.id) if r.alive) if node else ()
+
+    # --- Ends -------------------------------------------------------------------------------------------------------
+
+    def _wind_up(self, threads: Sequence[threading.Thread]) -> None:
+        """End early: let the pairs close what is open, and tell of what has moved."""
+        self.board.stop.set()
+        deadline = time.monotonic() + self.board.timeout
+        while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
+            time.sleep(TICK)
+        self._tell()
+
+    def _finish(self, pair: Pair) -> None:
+        """After a failover: bring the slots that may be open to the node that has the target's part now."""
+        self.view = view = observe(self.topology, self.links)
+        self.board = self.board.anew(view)
+        heir = view.by_id.get(self.board.heir(pair.target))
+        rest: dict[str, dict[int, int]] = defaultdict(dict)
+        for slot in pair.window:
+            owner = self.board.owner(slot)
+            if owner is not None and heir is not None and owner != heir.id:
+                rest[view.by_id[owner].name][slot] = pair.counts[slot]
+        try:
+            for name, counts in rest.items():
+                assert heir is not None
+                Pair(self.carrier(name, heir.name), counts, self.board, replaced=pair.target.id).run()
+        except Reowned as again:
+            raise SlotwrightError(
+                f"{again}, while slots {Slots.of(pair.window)} were on their way",
+                remedy="see why nodes fail over again and again, then run again: what is open is taken up",
+                code="failed-over",
+            ) from again
+        self._tell()
+
+    def _agreed(self) -> None:
+        """Targets that took slots at the same time may have taken the same config epoch: Redis mends that by itself."""
+        wait_until(
+            lambda view: [f.what for f in violations(self.topology, view) if f.code == "I4"],
+            lambda: observe(self.topology, self.links),
+            seconds=self.board.timeout,
+            purpose="config epochs of their own for all masters",
+        )
+
+
+def _merged(steps: Iterable[MoveSlots]) -> list[MoveSlots]:
+    """One step for each pair of nodes."""
+    slots: dict[tuple[str, str], Slots] = defaultdict(Slots)
+    for step in steps:
+        slots[step.node, step.target] |= step.slots
+    return [MoveSlots(source, target, some) for (source, target), some in slots.items()]
+
+
+def _in_sync(view: ClusterView, replica: Member) -> bool:
+    master = view.by_id.get(replica.peer.master)
+    if replica.node is None or master is None:
+        return False
+    link = replica.node.replication
+    return link.link_up and not link.syncing and master.replication.offset - link.offset <= LAG_LIMIT

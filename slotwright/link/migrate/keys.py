@@ -1,0 +1,69 @@
+"""Keys of slots as a node lists them: how many, which, and how large."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slotwright.link.migrate.wire import Failure, Reply, Wire, command, content
+
+# A key of this size (bytes) is moved in a call of its own.
+BIG = 1 << 20
+LISTED = 100_000  # keys of a slot that are looked at together at the most
+
+
+class Lost(Exception):
+    """An end is not what it was: restarted, failed over, or gone. Who catches this looks anew."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Keys of a slot (bulks), and the size of each in bytes; -1 or less where it is not known."""
+
+    keys: Sequence[bytes] = ()
+    sizes: Sequence[int] = ()
+
+    def split(self) -> tuple[Listing, list[tuple[bytes, int]]]:
+        """The small keys, and the big ones."""
+        if max(self.sizes, default=0) < BIG:
+            return self, []
+        pairs = list(zip(self.keys, self.sizes, strict=True))
+        small = [(key, size) for key, size in pairs if size < BIG]
+        return Listing([k for k, _ in small], [s for _, s in small]), [(k, s) for k, s in pairs if s >= BIG]
+
+
+def survey(wire: Wire, slots: Sequence[int], limit: int = LISTED) -> dict[int, Listing]:
+    """The keys of each slot, and what memory each takes."""
+    asked = [command("CLUSTER", "GETKEYSINSLOT", slot, limit) for slot in slots]
+    listed = [_keys(reply) for reply in wire.ask_many(asked, 64)]
+    ask = b"*3\r\n$6\r\nMEMORY\r\n$5\r\nUSAGE\r\n"
+    sizes = wire.ask_numbers([ask + key for keys in listed for key in keys])
+    found, at = {}, 0
+    for slot, keys in zip(slots, listed, strict=True):
+        found[slot] = Listing(keys, sizes[at : at + len(keys)])
+        at += len(keys)
+    return found
+
+
+def count(wire: Wire, slots: Sequence[int]) -> dict[int, int]:
+    """Keys of each slot."""
+    numbers = wire.ask_numbers([command("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots])
+    if -1 in numbers:
+        raise Lost(f"CLUSTER COUNTKEYSINSLOT {slots[numbers.index(-1)]} was refused")
+    return dict(zip(slots, numbers, strict=True))
+
+
+def _keys(reply: Reply) -> list[bytes]:
+    if isinstance(reply, list):
+        return reply  # type: ignore[return-value]  # strings all
+    raise Lost(f"CLUSTER GETKEYSINSLOT was answered with: {shown(reply)}")
+
+
+def shown(reply: Reply) -> str:
+    return reply.text if isinstance(reply, Failure) else repr(reply)
+
+
+def key_name(key: bytes) -> str:
+    """A key for people: what is not printable is escaped, what is long is cut."""
+    text = content(key).decode(errors="backslashreplace")
+    return repr(text if len(text) <= 100 else f"{text[:100]}…")
