@@ -77,6 +77,23 @@ plan_text:
   returned: success
   type: list
   elements: str
+cost:
+  description:
+    - What the plan costs from where the cluster is - C(slots), C(keys) and C(bytes) that move, C(syncs) (full copies
+      of a master's data) and C(sync_bytes), C(failovers), C(removals), the expected C(seconds), and what that assumes.
+    - Keys and bytes are estimates.
+  returned: success
+  type: dict
+cost_text:
+  description: The same as lines for people.
+  returned: success
+  type: list
+  elements: str
+departed:
+  description: Those of O(leaving) that are no members any more, hold nothing, and may be stopped.
+  returned: success
+  type: list
+  elements: str
 layout:
   description: Shards in slot order with master, replicas, zones and hosts, as they are after the plan.
   returned: success

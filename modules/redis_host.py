@@ -54,9 +54,12 @@ options:
     type: str
     choices: [systemd, process]
     required: true
-  conf_dir:
-    description: Directory with the configuration of the instances; with O(state=absent), to see whether any is left.
-    type: path
+  conf_dirs:
+    description:
+      - Directories with the configuration of all instances of the machine; with O(state=absent), to see whether any is
+        left.
+    type: list
+    elements: path
     required: true
   firewall:
     description:
@@ -157,7 +160,7 @@ EXAMPLES = r"""
     user: redis
     group: redis
     service: systemd
-    conf_dir: /etc/redis-cluster
+    conf_dirs: [/etc/redis-cluster]
     sysctl:
       net.core.somaxconn: 8192
     firewall: nftables
@@ -222,7 +225,7 @@ ON_THE_HOST = {
     "user": {"type": "str", "required": True},
     "group": {"type": "str", "required": True},
     "service": {"type": "str", "choices": ["systemd", "process"], "required": True},
-    "conf_dir": {"type": "path", "required": True},
+    "conf_dirs": {"type": "list", "elements": "path", "required": True},
     "firewall": {"type": "str", "choices": ["auto", "nftables", "firewalld", "ufw", "none"], "default": "auto"},
     "confirm": {"type": "bool", "default": False},
     "address": {"type": "str", "required": True},

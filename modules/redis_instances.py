@@ -29,7 +29,7 @@ options:
   state:
     description:
       - V(started) configures and starts. V(stopped) stops, and a reboot does not start it again.
-      - V(absent) stops and removes the configuration, and with O(remove_data) all data.
+      - V(absent) stops and removes the configuration, and with O(data=remove) all data.
     type: str
     choices: [started, stopped, absent]
     default: started
@@ -134,10 +134,15 @@ options:
     description: Group that Redis runs as. As O(user).
     type: str
     default: redis
-  remove_data:
-    description: With O(state=absent), also remove data and logs of the instances.
-    type: bool
-    default: false
+  data:
+    description:
+      - With O(state=absent), what becomes of the data of the instances.
+      - V(keep) leaves it, so that they come back with it. V(remove) takes data and logs away.
+      - V(aside) renames the data directory, for instances that have left their cluster; should they join it again, they
+        start as new ones.
+    type: str
+    choices: [keep, aside, remove]
+    default: keep
   timeout:
     description: Bound of each wait, in seconds.
     type: float
@@ -382,7 +387,7 @@ ON_THE_HOST = {
     "conf_dir": {"type": "path", "required": True},
     "user": {"type": "str", "default": "redis"},
     "group": {"type": "str", "default": "redis"},
-    "remove_data": {"type": "bool", "default": False},
+    "data": {"type": "str", "choices": ["keep", "aside", "remove"], "default": "keep"},
     "timeout": {"type": "float", "default": 30},
     "instances": {"type": "list", "elements": "dict", "options": INSTANCE},
     "secrets": {"type": "dict", "no_log": True},

@@ -41,6 +41,42 @@ options:
         description: Client port. The bus port is this plus 10000.
         type: int
         required: true
+  leaving:
+    description:
+      - Instances that are stated as removed, in the form of O(instances), of which none is among them.
+      - They hand over what they have, leave the cluster, and are reset. A member that neither list names is reported.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name for messages and results.
+        type: str
+        required: true
+      host:
+        description: Host it runs on.
+        type: str
+        required: true
+      zone:
+        description: Failure domain of the host; empty where it is not known.
+        type: str
+        required: true
+      address:
+        description: IP address by which it is reached.
+        type: str
+        required: true
+      port:
+        description: Client port.
+        type: int
+        required: true
+  weights:
+    description: By name of an instance, its share of the slots when it is a master, above 0. Others have 1.
+    type: dict
+    default: {}
+  threshold:
+    description: Percentage of its slots by which a master may have more or fewer before slots move for that alone.
+    type: float
+    default: 2
   replicas:
     description: Wanted replicas of each master.
     type: int

@@ -68,6 +68,60 @@ def slotwright_refusals(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> li
     return []
 
 
+def slotwright_staying_ports(host: str, hostvars: Mapping[str, Any]) -> list[int]:
+    """The ports of the host's instances that are not stated as removed."""
+    from slotwright.manager.inventory import staying
+
+    return staying([host], hostvars).get(host, [])
+
+
+def slotwright_of_cluster(
+    entries: Sequence[str], cluster: str, hosts: Sequence[str], hostvars: Mapping[str, Any], strangers_of: str = ""
+) -> list[str]:
+    """Those that name a host or an instance of the cluster; strangers go to the cluster that is named for them."""
+    from slotwright.manager.inventory import clusters_of
+
+    names = clusters_of(hosts, hostvars)
+    several = sorted(set(names.values()))
+    found = []
+    for entry in entries:
+        host = entry if entry in names else entry.rpartition(":")[0]
+        if host not in names and len(several) > 1 and strangers_of not in several:
+            known = ", ".join(several)
+            raise AnsibleFilterError(
+                f"{entry} is in no host's name: say of which cluster, -e redis_remove_from={known}"
+            )
+        if names.get(host, strangers_of or several[0]) == cluster:
+            found.append(entry)
+    return found
+
+
+def slotwright_successor_problems(
+    successors: str, leaving: str, hosts: Sequence[str], hostvars: Mapping[str, Any]
+) -> list[str]:
+    """Why these cannot take the place of those; both with commas between them. Empty where they can."""
+    from slotwright.manager.inventory import clusters_of
+
+    coming, going = ([part.strip() for part in text.split(",") if part.strip()] for text in (successors, leaving))
+    names = clusters_of(hosts, hostvars)
+    host_of = {entry: entry if entry in names else entry.rpartition(":")[0] for entry in (*coming, *going)}
+    if not coming:
+        return ["nobody is named to take the place: -e redis_with=… (without a successor: remove_node.yml)"]
+    problems = [
+        f"{entry} is no host, and no host:port, of the group redis" for entry in coming if host_of[entry] not in names
+    ]
+    problems += [f"{entry} is itself to leave" for entry in coming if entry in going or host_of[entry] in going]
+    clusters = {names[host] for host in host_of.values() if host in names}
+    if len(clusters) > 1:
+        problems.append(f"they are of several clusters: {', '.join(sorted(clusters))}")
+    return problems
+
+
+def slotwright_ports_at(instances: Sequence[str], host: str) -> list[int]:
+    """The ports of those instances ("host:port") that are the host's."""
+    return [int(port) for at, _, port in (name.rpartition(":") for name in instances) if at == host]
+
+
 def slotwright_machines(
     hosts: Sequence[str], hostvars: Mapping[str, Any], check: bool = True
 ) -> dict[str, dict[str, Any]]:
@@ -88,5 +142,9 @@ class FilterModule:
         return {
             "slotwright_clusters": slotwright_clusters,
             "slotwright_machines": slotwright_machines,
+            "slotwright_of_cluster": slotwright_of_cluster,
+            "slotwright_ports_at": slotwright_ports_at,
             "slotwright_refusals": slotwright_refusals,
+            "slotwright_staying_ports": slotwright_staying_ports,
+            "slotwright_successor_problems": slotwright_successor_problems,
         }

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,15 @@ class Files:
             self.outcome.note(str(path), "there\n", "removed\n")
             if not self.check:
                 shutil.rmtree(str(path)) if path.is_dir() else path.unlink()
+
+    def set_aside(self, path: Path, name: str = "") -> None:
+        """Rename it, so that nothing finds it any more and nothing of it is lost."""
+        if path.exists():
+            aside = next(p for n in count(1) if not (p := path.with_name(f"{path.name}.removed-{n}")).exists())
+            self._note(path, name)
+            self.outcome.note(str(path), "there\n", f"renamed to {aside.name}\n")
+            if not self.check:
+                path.rename(aside)
 
     def _uid(self, uid: int | None) -> int:
         return uid if uid is not None else 0 if self.account.switch else self.account.uid

@@ -114,8 +114,11 @@ class Host:
         warn_of_limits(self.outcome)
         return self.outcome
 
-    def stop(self, *, remove: bool, remove_data: bool) -> Outcome:
-        """Stops the instances; remove: also takes their configuration away, remove_data: and all they stored."""
+    def stop(self, *, remove: bool, data: str) -> Outcome:
+        """Stops the instances; remove: also takes their configuration away.
+
+        data: whether to keep all they stored, to remove it, or to set it aside (logs stay where they are then).
+        """
         for instance in self.instances:
             process = find_process(instance)
             if process or self.service.is_up(instance):
@@ -126,9 +129,11 @@ class Host:
             if remove:
                 self.service.remove(self.files, instance)
             doomed = [instance.conf.parent] if remove else []
-            doomed += [instance.data_dir, instance.logfile] if remove_data else []
+            doomed += [instance.data_dir, instance.logfile] if data == "remove" else []
             for path in doomed:
                 self.files.remove(path, instance.name)
+            if data == "aside":
+                self.files.set_aside(instance.data_dir, instance.name)
             self._report(instance, None, None, started=False)
         if remove:
             self._remove_what_nobody_needs()
@@ -328,4 +333,4 @@ def _converge(options: Mapping[str, Any], instances: Sequence[Instance], account
     if options["state"] == "started":
         return host.start()
     absent = options["state"] == "absent"
-    return host.stop(remove=absent, remove_data=absent and options["remove_data"])
+    return host.stop(remove=absent, data=options["data"] if absent else "keep")

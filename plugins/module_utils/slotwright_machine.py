@@ -113,7 +113,7 @@ class Machine:
         for listed in running(rules):
             self._leave(listed)
         self._remove_table(rules)
-        if not any(Path(self.options["conf_dir"]).glob("*/redis.conf")):
+        if not any(file for conf_dir in self.options["conf_dirs"] for file in Path(conf_dir).glob("*/redis.conf")):
             self._remove_unit(THP_UNIT)
             for path in (SYSCTL_FILE, LIMITS_FILE):
                 self._files.remove(path)

@@ -59,7 +59,7 @@ class Daemons:
                 what = f"{instance.unit} runs it, but redis_node_service is now process"
                 remedy = (
                     "set redis_node_service back to systemd, or take the instance away with it first "
-                    "(redis_node_state: absent, which keeps its data)"
+                    "(playbooks/stop.yml --limit its host, with -e redis_node_state=absent, which keeps its data)"
                 )
                 raise HostError("unit-there", instance.name, what, remedy)
 
@@ -175,7 +175,7 @@ class Systemd(Daemons):
                 what = f"{instance.unit} belongs to an instance with another redis.conf than {instance.conf}"
                 remedy = (
                     "units are named by port: choose another in redis_node_ports, or, where redis_node_conf_dir was "
-                    "changed, remove the instance as it was (redis_node_state: absent) first"
+                    "changed, take it away as it was first (playbooks/stop.yml with -e redis_node_state=absent)"
                 )
                 raise HostError("unit-taken", instance.name, what, remedy)
 

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from slotwright.core.blank import with_blanks
+from slotwright.core.cost import cost
 from slotwright.core.diff import before_after, layout, layout_lines, survival_lines
 from slotwright.core.invariants import violations
 from slotwright.core.plan import Plan, plan
 from slotwright.core.simulate import simulate, unsettled
 from slotwright.core.survival import survival
+from slotwright.core.topology import Topology
 from slotwright.core.versions import version_findings
 from slotwright.core.view import ClusterView
-from slotwright.errors import Finding, Refused, Severity
+from slotwright.errors import Finding, Outdated, Refused, Severity
 from slotwright.link.apply import Report, apply
 from slotwright.link.commands import forbidden
 from slotwright.link.connect import Links
+from slotwright.link.holdings import with_foreign
 from slotwright.link.observe import observe, wait_until
 from slotwright.manager.request import Request, read_request
+
+# How often a run plans, where the cluster changes under it.
+PLANS = 4
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,9 @@ def foresee(request: Request, links: Links) -> Outcome:
 
     Instances on whose address nothing listens yet count as blank nodes, which the roles are about to start.
     """
-    seen, coming = with_blanks(request.topology, observe(request.topology, links), frozenset({"refused"}))
+    seen, coming = with_blanks(
+        request.topology, with_foreign(observe(request.topology, links), links), frozenset({"refused"})
+    )
     made, findings = _plan(request, seen)
     started = tuple(
         Finding("to-be-started", f"node {s.instance} ({s.endpoint})", "does not listen yet",
@@ -56,7 +65,10 @@ def foresee(request: Request, links: Links) -> Outcome:
 
 
 def converge(request: Request, links: Links, report: Report, parallel: int = 0) -> Outcome:
-    """Do what the plan says, and verify it. Raises Refused before anything is changed, else SlotwrightError."""
+    """Do what the plan says, and verify it; plan anew where a failover comes between. The outcome has the first plan.
+
+    Raises Refused before anything is changed, else SlotwrightError.
+    """
     log: list[str] = []
 
     def tell(line: str) -> None:
@@ -64,21 +76,25 @@ def converge(request: Request, links: Links, report: Report, parallel: int = 0) 
         report(line)
 
     topology = request.topology
-    _plan(request, _loaded(request, links))
-    before = wait_until(
-        unsettled,
-        lambda: observe(topology, links),
-        seconds=request.timeout,
-        purpose="the nodes to agree with each other and their replicas to be in sync",
-    )
-    made, findings = _plan(request, before)
-    after = before
-    if made.steps:
-        after = apply(topology, before, made, links, timeout=request.timeout, report=tell, parallel=parallel)
+    _plan(request, with_foreign(_loaded(request, links), links))
+    before = _settled(request, links)
+    first, findings = _plan(request, before)
+    after, made = before, first
+    for tries in count(1):
+        try:
+            if made.steps:
+                after = apply(topology, after, made, links, timeout=request.timeout, report=tell, parallel=parallel)
+            break
+        except Outdated as change:
+            if tries == PLANS:
+                raise
+            tell(f"{change} Planned anew.")
+            after = _settled(request, links)
+            made, findings = _plan(request, after)
     broken = violations(topology, after)
     if unserved := [f for f in broken if f.code == "I1" and f.severity is Severity.ERROR]:
         raise Unserved(unserved)
-    return Outcome(made, before, after, (*findings, *broken), tuple(log))
+    return Outcome(first, before, after, (*findings, *broken), tuple(log))
 
 
 class Unserved(Refused):
@@ -96,6 +112,17 @@ def _loaded(request: Request, links: Links) -> ClusterView:
     )
 
 
+def _settled(request: Request, links: Links) -> ClusterView:
+    """What there is once it has come to rest."""
+    view = wait_until(
+        unsettled,
+        lambda: observe(request.topology, links),
+        seconds=request.timeout,
+        purpose="the nodes to agree with each other and their replicas to be in sync",
+    )
+    return with_foreign(view, links)
+
+
 def _plan(request: Request, view: ClusterView) -> tuple[Plan, tuple[Finding, ...]]:
     made = plan(request.topology, view)
     versions = version_findings((n for n in view.nodes if n.version), strict=request.strict_versions)
@@ -109,12 +136,17 @@ def result(request: Request, outcome: Outcome) -> dict[str, Any]:
     """The outcome as the module returns it."""
     topology = request.topology
     zones = survival(topology, outcome.after)
+    price = cost(outcome.before, outcome.plan.steps)
     before, after = before_after(topology, outcome.before, outcome.after)
-    findings = sorted(dict.fromkeys(outcome.findings), key=lambda f: f.severity.rank)
+    gone = departed(topology, outcome.after)
+    findings = sorted(dict.fromkeys((*outcome.findings, *map(_has_left, gone))), key=lambda f: f.severity.rank)
     return {
         "changed": outcome.changed,
         "plan": [{"step": type(s).__name__, "node": s.node, "text": s.describe()} for s in outcome.plan.steps],
         "plan_text": list(outcome.plan.describe()) or [_nothing(findings)],
+        "cost": price.as_dict(),
+        "cost_text": price.lines(),
+        "departed": gone,
         "layout": layout(topology, outcome.after),
         "layout_text": layout_lines(topology, outcome.after),
         "survival": [row.as_dict() for row in zones],
@@ -132,6 +164,27 @@ def result(request: Request, outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def departed(topology: Topology, view: ClusterView) -> list[str]:
+    """Names of those stated as removed that no node knows any more and that hold nothing: they may be stopped."""
+    known = {node_id for node in view.nodes for node_id in node.known_ids if node_id != node.id}
+    members = {m.name for m in view.members.values() if m.id in known}
+    holding = {n.name for n in view.nodes if n.keys or (n.peers and n.myself.slots)}
+    # A member at an address that nobody stated may be any of those that do not answer at theirs.
+    if {m.id for m in view.unlisted} - {m.id for m in view.former}:
+        holding |= {s.instance for s in view.silent}
+    return [i.name for i in topology.leaving if i.name not in members | holding]
+
+
+def _has_left(name: str) -> Finding:
+    return Finding(
+        "has-left",
+        f"node {name}",
+        "is stated as removed, and is no member any more",
+        "nothing to do; take it out of the inventory once its host was reached, which stops it",
+        Severity.INFO,
+    )
+
+
 def _nothing(findings: list[Finding]) -> str:
     if any(f.severity is Severity.ERROR for f in findings):
         return "nothing that this version could do; the findings need your hand"
@@ -141,7 +194,7 @@ def _nothing(findings: list[Finding]) -> str:
 def main(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """The module redis_cluster."""
     request = read_request(params)
-    with Links(request.topology.instances, request.access) as links:
+    with Links(request.topology.everyone, request.access) as links:
         if check_mode or params["phase"] == "preflight":
             outcome = foresee(request, links)
             changed = outcome.changed and params["phase"] != "preflight"

@@ -26,7 +26,7 @@ def findings(request: Request, view: ClusterView) -> tuple[Finding, ...]:
     """All that is wrong or worth knowing, the worst first, each thing once."""
     versions = version_findings(view.nodes, strict=request.strict_versions)
     every = (
-        *identity_findings(view),
+        *identity_findings(view, [i.name for i in request.topology.leaving]),
         *violations(request.topology, view),
         *versions,
         *mixed_versions(view.nodes),
@@ -56,7 +56,7 @@ def result(request: Request, view: ClusterView) -> dict[str, Any]:
 def main(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """The module redis_cluster_info. It changes nothing, so that check mode is no different."""
     request = read_request(params)
-    with Links(request.topology.instances, request.access) as links:
+    with Links(request.topology.everyone, request.access) as links:
         return result(request, examine(request, links))
 
 

@@ -11,6 +11,7 @@ from ansible.errors import AnsibleError
 from jinja2 import Undefined, UndefinedError
 
 from slotwright.core.inventory import Cluster, Inventory, read_inventory
+from slotwright.core.topology import Topology
 from slotwright.core.values import Unreadable
 
 GROUP = "redis"
@@ -52,10 +53,10 @@ def arguments(cluster: Cluster, hostvars: Mapping[str, Any]) -> dict[str, Any]:
     topology = cluster.topology
     arguments = {
         "name": topology.name,
-        "instances": [
-            {"name": i.name, "host": i.host, "zone": i.zone, "address": i.address, "port": i.port}
-            for i in topology.instances
-        ],
+        "instances": list(map(asdict, topology.instances)),
+        "leaving": list(map(asdict, topology.leaving)),
+        "weights": dict(topology.weights),
+        "threshold": 100 * topology.slack,
         "replicas": topology.replicas,
         "shards": cluster.shards,
         "username": cluster.username,
@@ -64,7 +65,7 @@ def arguments(cluster: Cluster, hostvars: Mapping[str, Any]) -> dict[str, Any]:
         "tls_cert": cluster.tls_cert,
         "tls_key": cluster.tls_key,
         "reach": cluster.reach,
-        "ssh": _ssh(topology.hosts, hostvars) if cluster.reach == "ssh" else None,
+        "ssh": _ssh(topology, hostvars) if cluster.reach == "ssh" else None,
         "timeout": cluster.timeout,
         "allow_zone_risk": topology.allow_zone_risk,
         "strict_versions": cluster.strict_versions,
@@ -73,12 +74,42 @@ def arguments(cluster: Cluster, hostvars: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _ssh(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[dict[str, Any]]:
+def staying(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The ports of each host whose instances are not stated as removed; hosts without any are left out.
+
+    For playbooks, before anything was checked: what cannot be read counts as staying.
+    """
+    found = {}
+    for host in hosts:
+        lazy = hostvars[host]
+        state, ports, absent = (plain(lazy, name) if name in lazy else None for name in _STATED)
+        named = {str(entry) for entry in absent} if isinstance(absent, list) else set()
+        if state == "absent" or host in named:
+            continue
+        kept = [p for p in ports if f"{host}:{p}" not in named] if isinstance(ports, list) else ports or [6379]
+        if kept:
+            found[host] = kept
+    return found
+
+
+def clusters_of(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> dict[str, str]:
+    """The name of each host's cluster, before anything was checked."""
+    name = "redis_cluster_name"
+    return {host: str(plain(hostvars[host], name) if name in hostvars[host] else "redis") for host in hosts}
+
+
+_STATED = ("redis_node_state", "redis_node_ports", "redis_cluster_absent")
+
+
+def _ssh(topology: Topology, hostvars: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How each host is logged in to. What stands on no host of the inventory is reached through the first one."""
     # paramiko is slow to import, and Ansible loads this file in every worker.
     from slotwright.link.ssh import ssh_target
 
-    targets = {h: ssh_target({"inventory_hostname": h, **evaluated(hostvars[h])}) for h in hosts}
-    return [{"host": host, **asdict(target)} for host, target in targets.items()]
+    hosts = list(dict.fromkeys(i.host for i in topology.everyone))
+    through = {host: host if host in hostvars else topology.hosts[0] for host in hosts}
+    targets = {h: ssh_target({"inventory_hostname": h, **evaluated(hostvars[h])}) for h in set(through.values())}
+    return [{"host": host, **asdict(targets[through[host]])} for host in hosts]
 
 
 def evaluated(lazy: Mapping[str, Any]) -> dict[str, Any]:

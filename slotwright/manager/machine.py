@@ -35,7 +35,14 @@ def _machine(mine: Member, members: Sequence[Member]) -> dict[str, Any]:
         "user": mine.values["redis_node_user"],
         "group": mine.values["redis_node_group"],
         "service": mine.values["redis_node_service"],
-        "conf_dir": mine.values["redis_node_conf_dir"],
+        # Of all clusters on the machine: what they share goes with the last of them.
+        "conf_dirs": sorted(
+            {
+                member.values["redis_node_conf_dir"]
+                for member in members
+                if member.machine == mine.machine or member.address == mine.address
+            }
+        ),
         "rules": asdict(rules_for(mine, members)),
         # Over a local connection there is no session to see the controller by, and nothing to let in.
         "admit_controller": mine.raw.get("redis_cluster_reach") != "ssh" and not mine.is_local,

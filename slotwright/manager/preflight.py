@@ -14,7 +14,7 @@ from slotwright.core.pair_rules import Proof, Seen, to_prove
 from slotwright.core.preflight import judge
 from slotwright.core.values import read
 from slotwright.core.variables import BY_NAME
-from slotwright.manager.inventory import evaluated, plain
+from slotwright.manager.inventory import evaluated, plain, staying
 from slotwright.report.preflight import table_lines
 
 # Names under which role redis_preflight keeps what the hosts answered.
@@ -25,15 +25,16 @@ LISTEN_FOR, LISTEN_FOR_EACH_HOST = 10.0, 1.0
 
 
 def asked(hosts: Sequence[str], hostvars: Mapping[str, Any], playing: Iterable[str]) -> dict[str, Any]:
-    """What to ask the hosts of an inventory. playing: those of this run. Raises Refused.
+    """What to ask the hosts of an inventory, but for what is stated as removed. playing: those of this run.
 
     hosts: as WantedHost.read takes them. look: options of module redis_preflight for each host's look. endpoints: where
-    the hosts of each cluster are to be reached.
+    the hosts of each cluster are to be reached. Raises Refused.
     """
     variables = {host: evaluated(hostvars[host]) for host in hosts}
     read_inventory(hosts, variables, lambda path: Path(path).expanduser().is_file())
-    members = [read_host(host, variables[host], Notes()) for host in hosts]
-    wanted = [_wanted(member, member.name in playing) for member in members]
+    ports = staying(hosts, hostvars)
+    members = [read_host(host, variables[host], Notes()) for host in ports]
+    wanted = [_wanted(member, member.name in playing, ports[member.name]) for member in members]
     return {
         "hosts": [host.as_dict() for host in wanted],
         "look": {host.name: _look(host, wanted) for host in wanted},
@@ -41,7 +42,7 @@ def asked(hosts: Sequence[str], hostvars: Mapping[str, Any], playing: Iterable[s
     }
 
 
-def _wanted(member: Member, playing: bool) -> WantedHost:
+def _wanted(member: Member, playing: bool, ports: Sequence[int]) -> WantedHost:
     of_host = member.values
     agreed = {v.name: read(v, member.raw.get(v.name)) for v in BY_NAME.values() if v.agree}
     managed = of_host["redis_host_manage"]
@@ -72,7 +73,7 @@ def _wanted(member: Member, playing: bool) -> WantedHost:
                 of_host["redis_node_data_dir"],
                 of_host["redis_node_run_dir"],
             )
-            for port in member.ports
+            for port in map(int, ports)
         ),
     )
 

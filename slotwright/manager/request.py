@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,9 @@ _SSH = {
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "default": "redis"},
     "instances": {"type": "list", "elements": "dict", "required": True, "options": _INSTANCE},
+    "leaving": {"type": "list", "elements": "dict", "options": _INSTANCE, "default": []},
+    "weights": {"type": "dict", "default": {}},
+    "threshold": {"type": "float", "default": 2.0},
     "replicas": {"type": "int", "default": 1},
     "shards": {"type": "int"},
     "allow_zone_risk": {"type": "bool", "default": False},
@@ -58,12 +61,26 @@ class Request:
 
 
 def read_request(params: Mapping[str, Any]) -> Request:
-    instances = tuple(Instance(i["name"], i["host"], i["zone"], i["address"], i["port"]) for i in params["instances"])
+    instances = _instances(params["instances"])
     replicas = params["replicas"]
     shards = params["shards"] or default_shards(len(instances), replicas)
     settings = tuple(sorted((str(k), str(v)) for k, v in params["settings"].items()))
-    topology = Topology(params["name"], instances, replicas, shards, params["allow_zone_risk"], settings)
+    topology = Topology(
+        params["name"],
+        instances,
+        replicas,
+        shards,
+        params["allow_zone_risk"],
+        settings,
+        _instances(params["leaving"]),
+        tuple((str(name), float(weight)) for name, weight in params["weights"].items()),
+        params["threshold"] / 100,
+    )
     return Request(topology, _access(params), params["timeout"], params["strict_versions"])
+
+
+def _instances(params: Iterable[Mapping[str, Any]]) -> tuple[Instance, ...]:
+    return tuple(Instance(i["name"], i["host"], i["zone"], i["address"], i["port"]) for i in params)
 
 
 def complete(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def given(**options: Any) -> dict[str, Any]:
         "user": "redis",
         "group": "redis",
         "timeout": 20,
-        "remove_data": False,
+        "data": "keep",
         "template": str(ROOT / "templates/redis.conf.j2"),
         "unit_template": str(ROOT / "templates/redis-cluster@.service.j2"),
         "templates": str(ROOT / "templates"),

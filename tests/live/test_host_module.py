@@ -492,15 +492,33 @@ def test_absent_keeps_the_data_unless_told(machine: Machine) -> None:
     machine.converge(state="absent")
     assert not machine.conf().exists()
     assert machine.data("nodes.conf").exists()
-    machine.converge(state="absent", remove_data=True)
+    machine.converge(state="absent", data="remove")
     assert list(machine.directory.iterdir()) == []
+
+
+def test_data_that_is_set_aside_is_all_there_and_the_instance_starts_as_a_new_one(machine: Machine) -> None:
+    for number in (1, 2):
+        machine.converge()
+        machine.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        wait_until("it serves", lambda: "cluster_state:ok" in machine.call("CLUSTER", "INFO"))
+        machine.call("SET", "key", number)
+        identity = machine.call("CLUSTER", "MYID")
+        foreseen = machine.converge(check=True, state="absent", data="aside")
+        done = machine.converge(state="absent", data="aside")
+        assert foreseen["diff"] == done["diff"] and foreseen["changed"]
+        aside = machine.data("").with_name(f"7001.removed-{number}")
+        assert identity in (aside / "nodes.conf").read_text()
+        assert not machine.converge(state="absent", data="aside")["changed"]
+    machine.converge()
+    assert machine.call("CLUSTER", "MYID") != identity
+    assert machine.call("DBSIZE") == 0
 
 
 def test_absent_of_one_instance_leaves_the_other(machine: Machine) -> None:
     machine.ports = [7001, 7002]
     machine.converge()
     machine.ports = [7001]
-    machine.converge(state="absent", remove_data=True)
+    machine.converge(state="absent", data="remove")
     assert machine.call("PING", port=7002)
     machine.ports = [7002]
     assert not machine.converge()["changed"]

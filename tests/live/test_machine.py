@@ -485,6 +485,25 @@ def test_absent_leaves_what_another_cluster_on_the_machine_needs(net: Net, box: 
     assert (box.etc / SYSCTL).exists()
 
 
+def test_absent_leaves_what_a_cluster_with_another_directory_needs(net: Net, box: Box) -> None:
+    """Two clusters on one machine, each with a redis_node_conf_dir of its own, in one inventory."""
+    neighbour = "beside"
+    other = {**box.hostvars[box.host.name], "redis_cluster_name": "other", "redis_node_conf_dir": "/etc/redis-other"}
+    both = {**box.hostvars, neighbour: {**other, "redis_node_ports": [7002]}}
+    options = machines(list(both), both, check=False)
+    assert options[box.host.name]["conf_dirs"] == ["/etc/redis-cluster", "/etc/redis-other"]
+    assert options[neighbour]["conf_dirs"] == options[box.host.name]["conf_dirs"]
+    box.converge()
+    conf = "/etc/redis-other/7002/redis.conf"
+    box.host.run(["sh", "-ec", f"mkdir -p {Path(conf).parent}; touch {conf}"])
+    shared = {"state": "absent", "conf_dirs": options[box.host.name]["conf_dirs"]}
+    box.converge(**shared)
+    assert (box.etc / SYSCTL).exists()
+    box.host.run(["rm", conf])
+    box.converge(**shared)
+    assert not (box.etc / SYSCTL).exists()
+
+
 @pytest.mark.parametrize("name", ["machine", "filter"])
 def test_the_code_for_the_host_is_python_3_8(name: str) -> None:
     ast.parse((ROOT / f"plugins/module_utils/slotwright_{name}.py").read_text(), feature_version=(3, 8))
@@ -494,7 +513,7 @@ def test_what_is_taken_down_need_not_be_a_cluster_but_each_host_must_say_what_th
     stated: dict[str, Any] = {"redis_node_zone": "a", "redis_node_address": "10.34.0.1"}
     with pytest.raises(Refused, match="cannot form a cluster"):
         machines(["lone"], {"lone": stated})
-    assert machines(["lone"], {"lone": stated}, check=False)["lone"]["conf_dir"] == "/etc/redis-cluster"
+    assert machines(["lone"], {"lone": stated}, check=False)["lone"]["conf_dirs"] == ["/etc/redis-cluster"]
     for name, value in (("redis_node_conf_dir", 7), ("redis_node_address", "somewhere")):
         with pytest.raises(Refused, match=name):
             machines(["lone"], {"lone": {**stated, name: value}}, check=False)

@@ -196,10 +196,10 @@ def test_two_clusters_on_one_machine_do_not_fight(host: Container) -> None:
     users = host.say("ps", "-o", "user=", "-p", f"{pids[0]},{pids[1]}").split()
     assert users == ["redis", "valkey"]
 
-    host.converge(state="absent", remove_data=True, **other)
+    host.converge(state="absent", data="remove", **other)
     assert not host.converge()["changed"]
     assert (host.pid(7001), host.pid(8001)) == (pids[0], 0)
-    host.converge(state="absent", remove_data=True)
+    host.converge(state="absent", data="remove")
     assert (
         host.say("sh", "-c", "ls -d /etc/systemd/system/redis-cluster* /etc/redis-cluster /srv/other/*").count(
             "No such"
