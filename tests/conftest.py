@@ -23,12 +23,16 @@ hypothesis.settings.load_profile("soak" if SOAK else "test")
 
 
 class PlaybooksTogether(LoadScopeScheduling):
-    """Any test goes to any xdist worker, but one worker has all playbook tests: two plays at once starve two cores.
+    """Any test goes to any xdist worker, but one has all bad inventories, and one all other plays.
+
+    More than two plays at once starve two cores; with one at a time the other core is idle in the end.
 
     (xdist's own way, `--dist loadgroup`, silently groups nothing under pytest 9.2: pytest-xdist#1386.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith("tests/playbooks/test_bad_inventories.py"):
+            return "bad inventories"
         return "playbooks" if nodeid.startswith("tests/playbooks/") else nodeid
 
 

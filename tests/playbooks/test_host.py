@@ -10,6 +10,7 @@ import yaml
 
 from tests.live.boxes import Box
 from tests.live.machine import load
+from tests.live.netns import PORT as SSH_PORT
 from tests.live.netns import Net
 from tests.live.sshd import keygen
 from tests.playbooks.test_preflight import BUS, PORT, Fleet
@@ -77,6 +78,28 @@ def test_stopping_for_good_takes_the_rules_and_files_away_too(trio: tuple[Fleet,
     for box in boxes:
         assert (box.rules, list((box.etc / "nftables.d").iterdir())) == ("", [])
         assert not (box.etc / "sysctl.d/99-redis-cluster.conf").exists()
+
+
+def test_who_leaves_lets_its_successor_in_for_as_long_as_it_has_an_instance(tmp_path: Path) -> None:
+    with Net(tmp_path, hosts=1, zones=4, prefix="10.34") as net:
+        fleet = Fleet(net, tmp_path, keygen(tmp_path / "key"), dict(MANAGED))
+        *staying, leaver = [Box(host, {}) for host in net.hosts]
+        fleet.variables |= {"redis_cluster_absent": [leaver.host.name], "redis_node_conf_dir": "/etc/redis-cluster"}
+        gone = fleet.play("playbooks/host.yml")
+        assert (gone.status, gone.changed, leaver.rules) == (0, 3, ""), gone.said
+        for box in staying:
+            box.settle()
+        conf = f"/etc/redis-cluster/{PORT}/redis.conf"
+        leaver.host.run(["sh", "-ec", f"mkdir -p {Path(conf).parent}; touch {conf}"])
+        foreseen = fleet.play("playbooks/host.yml", "--check")
+        still = fleet.play("playbooks/host.yml")
+        assert (still.status, foreseen.changed, still.changed) == (0, 1, 1), still.said
+        assert all(box.host.address in leaver.rules for box in staying)
+        leaver.settle()
+        fleet.variables |= {"ansible_ssh_timeout": 3}
+        net.block(net.controller, leaver.host, SSH_PORT)
+        away = fleet.play("playbooks/host.yml")
+        assert (away.status, away.changed) == (0, 0), away.said
 
 
 def test_a_host_that_is_not_to_be_managed_is_not_touched(trio: tuple[Fleet, list[Box]]) -> None:
