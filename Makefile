@@ -7,7 +7,8 @@ SHELL := /bin/sh
 BIN := .venv/bin
 RUNTIME := .venv/.installed-runtime
 DEVELOP := .venv/.installed-develop
-JOBS ?= 2
+# Most live tests wait for elections and syncs, so there is one more than cores.
+JOBS ?= 3
 PYTEST := $(BIN)/pytest
 SPREAD := -n $(JOBS)
 
