@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,7 +27,7 @@ from tests.live.workload import Workload
 
 LOOPBACK = "127.43"
 KINDS: dict[str, tuple[Changes, int]] = {
-    "sizes": (changes.sizes, 4),
+    "sizes": (changes.sizes, 4 if os.environ.get("SLOTWRIGHT_SOAK") == "1" else 2),
     "replicas": (changes.replicas, 2),
     "zones": (changes.zones, 2),
     "deaths": (changes.deaths, 1),

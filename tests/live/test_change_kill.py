@@ -37,7 +37,7 @@ LOOPBACK = "127.44"
 SOAK = os.environ.get("SLOTWRIGHT_SOAK") == "1"
 AT_ONCE = 8  # clusters side by side
 SEED = 20261121
-VISITS = 2  # of each cluster, where not everything is tried
+VISITS = 1  # of each cluster, where not everything is tried
 ACTS = 6
 ACCIDENTS = [("source", 0.3), ("target", 0.3), ("source", 6.0), ("target", 6.0)]
 """Which end of a slot move is killed, and for how many seconds it is down: it is back at once, or after three node

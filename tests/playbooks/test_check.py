@@ -106,6 +106,7 @@ def test_damage_fails_the_check_and_is_mended_and_then_nothing_changes(operator:
     assert operator.play("check.yml").status == 0
 
 
+@pytest.mark.soak
 def test_what_could_lose_data_is_refused_with_the_line_that_allows_it(operator: Operator) -> None:
     foreign_differing(operator.world)
     before = operator.world.data()

@@ -80,6 +80,7 @@ def test_stopping_for_good_takes_the_rules_and_files_away_too(trio: tuple[Fleet,
         assert not (box.etc / "sysctl.d/99-redis-cluster.conf").exists()
 
 
+@pytest.mark.soak
 def test_who_leaves_lets_its_successor_in_for_as_long_as_it_has_an_instance(tmp_path: Path) -> None:
     with Net(tmp_path, hosts=1, zones=4, prefix="10.34") as net:
         fleet = Fleet(net, tmp_path, keygen(tmp_path / "key"), dict(MANAGED))

@@ -198,6 +198,7 @@ def test_a_unit_that_somebody_wrote_is_not_overwritten_by_the_package(hosts: Hos
     assert (units / "valkey.service").read_text() == "mine"
 
 
+@pytest.mark.soak
 def test_versions_of_valkey_lie_beside_each_other_and_another_flavor_is_refused(hosts: Hosts) -> None:
     archives = {name: hosts.directory / f"{name}.tar.gz" for name in ("8.0.1", "8.1.1")}
     for name, archive in archives.items():

@@ -21,7 +21,7 @@ LOOPBACK = "127.27"
 TOGETHER = 5  # killed sites that one play then finishes
 AT_ONCE = 4
 STEPS = 29  # of the creation of six nodes
-EVERY = 1 if os.environ.get("SLOTWRIGHT_SOAK") == "1" else 3
+EVERY = 1 if os.environ.get("SLOTWRIGHT_SOAK") == "1" else 6
 
 
 def inventory(site: Site, name: str, directory: Path) -> Path:
