@@ -134,7 +134,7 @@ def spent(wanted: Topology, view: ClusterView, made: Plan) -> Cost:
     fullest = most(wanted)
     slots = syncs = failovers = 0
     for step in made.steps:
-        if isinstance(step, MoveSlots):
+        if isinstance(step, MoveSlots) and step.node != step.target:  # else marks are taken away
             slots += len(step.slots & view.by_name[step.node].myself.slots)
         syncs += isinstance(step, Replicate | Detach) and step.node not in made.spares
         failovers += isinstance(step, Failover)
