@@ -85,7 +85,7 @@ def cost(view: ClusterView, steps: Iterable[Step], rates: Rates | None = None) -
     rest = 0.0
     for step in steps:
         match step:
-            case MoveSlots(node=source, target=target, slots=slots):
+            case MoveSlots(node=source, target=target, slots=slots) if source != target:
                 moved = count.move(source, target, slots)
                 keys, amount = count.of(moved)
                 total.update(slots=len(moved), keys=round(keys), bytes=round(amount))

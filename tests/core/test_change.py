@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from slotwright.core.cost import cost
 from slotwright.core.invariants import violations
 from slotwright.core.plan import Plan, plan
 from slotwright.core.simulate import lacking, simulate, unsettled
@@ -476,7 +477,9 @@ def test_a_slot_that_nobody_owns_is_taken_by_who_has_its_keys() -> None:
 
 def test_a_mark_that_names_nobody_is_only_taken_away() -> None:
     view = own_line(MADE, "a1:7001", migrating=((5, "f" * 40),))
-    assert told(sound(SIX, view).steps) == ["a1:7001: close the open slots 5 (1)"]
+    steps = sound(SIX, view).steps
+    assert told(steps) == ["a1:7001: close the open slots 5 (1)"]
+    assert cost(view, steps).slots == 0
 
 
 def test_a_slot_imported_from_somebody_who_does_not_own_it_goes_to_its_owner() -> None:
