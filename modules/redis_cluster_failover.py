@@ -188,27 +188,11 @@ log:
   elements: str
 """
 
-import json  # noqa: E402
-import sys  # noqa: E402
-
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib  # noqa: E402
-
-try:
-    from slotwright.manager import handover, request
-    from slotwright.manager.run import run
-except ImportError as error:
-    MISSING: ImportError | None = error
-else:
-    MISSING = None
+from ansible.module_utils.slotwright_controller import run_verb  # noqa: E402
 
 
 def main() -> None:
-    if MISSING:
-        # Its own arguments are in the library that is missing, so that none can be checked.
-        print(json.dumps({"failed": True, "msg": missing_required_lib("slotwright"), "exception": str(MISSING)}))
-        sys.exit(1)
-    module = AnsibleModule({**request.ARGUMENTS, **handover.ASKED}, supports_check_mode=True)
-    run(module, handover.main)
+    run_verb("handover")
 
 
 if __name__ == "__main__":

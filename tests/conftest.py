@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,8 +12,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.live.servers import Servers
-
-SOAK = os.environ.get("SLOTWRIGHT_SOAK") == "1"
+from tests.soak import SOAK
 
 # The same examples every time: a red test is then never luck. A soak looks for new ones.
 hypothesis.settings.register_profile("test", deadline=None, derandomize=True, database=None)

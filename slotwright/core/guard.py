@@ -103,7 +103,9 @@ def _foreign(
                 f"node {stranger.peer.endpoint} (id {stranger.id})",
                 "is a member of the cluster but not in the inventory",
                 f"add its host to the inventory; or, if it is to go, state that for the cluster: "
-                f'redis_cluster_absent: ["{stranger.peer.endpoint}"]',
+                f'redis_cluster_absent: ["{stranger.peer.endpoint}"]'
+                if stranger.peer.port
+                else "it has no address, and nobody can be there: run playbooks/fix.yml, which has it forgotten",
                 severity,
             )
 

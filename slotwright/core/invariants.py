@@ -88,9 +88,9 @@ def _open_slots(nodes: list[NodeView]) -> Iterator[Finding]:
                     "I3", _at(node), f"has the slots {shown} open ({word})",
                     "finish or undo the move: redis-cli --cluster fix, with all nodes reachable",
                 )  # fmt: skip
-        if node.stray_keys:
+        if node.foreign:
             yield Finding(
-                "I3", _at(node), f"holds {node.stray_keys} keys of slots that it does not own",
+                "I3", _at(node), f"holds keys of the slots {node.foreign}, which it does not own",
                 "find their owner (CLUSTER KEYSLOT) and compare before anything is deleted",
             )  # fmt: skip
 

@@ -80,12 +80,15 @@ class Reopen(Repair):
 
 @dataclass(frozen=True)
 class Forget(Repair):
-    """CLUSTER FORGET of an id that has no address, on the only node that knows it; its marks go with it."""
+    """CLUSTER FORGET of an id that has no address, on every node: who sees it fail tells others. Its marks go with it.
+
+    node: one of those that know it.
+    """
 
     id: str
 
     def describe(self) -> str:
-        return f"{self.node}: forget {self.id}, which has no address and which no other node knows"
+        return f"forget {self.id}, which has no address"
 
 
 @dataclass(frozen=True)
@@ -229,13 +232,13 @@ def mended(look: Look, steps: Collection[Repair]) -> ClusterView:
             case Reopen(owner=owner, slots=slots):
                 change(step.node, importing=(*me.importing, *((slot, nodes[owner].id) for slot in slots)))
             case Forget(id=node_id):
-                known = nodes[step.node]
-                nodes[step.node] = replace(known, peers=tuple(p for p in known.peers if p.id != node_id))
-                left = {
-                    "migrating": tuple(m for m in me.migrating if m[1] != node_id),
-                    "importing": tuple(m for m in me.importing if m[1] != node_id),
-                }
-                change(step.node, **left)
+                for name, node in list(nodes.items()):
+                    nodes[name] = replace(node, peers=tuple(p for p in node.peers if p.id != node_id))
+                    left = {
+                        "migrating": tuple(m for m in node.myself.migrating if m[1] != node_id),
+                        "importing": tuple(m for m in node.myself.importing if m[1] != node_id),
+                    }
+                    change(name, **left)
             case Adopt(slots=slots) | Seize(slots=slots):
                 change(step.node, slots=me.slots | slots, config_epoch=bumped(me))
                 if isinstance(step, Seize):
@@ -251,7 +254,8 @@ def mended(look: Look, steps: Collection[Repair]) -> ClusterView:
                 change(step.node, config_epoch=bumped(me))
             case BringKeys(owner=owner, slots=slots):
                 count = sum(look.held.get(step.node, {}).get(slot, 0) for slot in slots)
-                nodes[step.node] = replace(nodes[step.node], keys=nodes[step.node].keys - count, stray_keys=0)
+                was = nodes[step.node]
+                nodes[step.node] = replace(was, keys=was.keys - count, foreign=was.foreign - slots)
                 nodes[owner] = replace(nodes[owner], keys=nodes[owner].keys + count)
     return simulate(ClusterView(tuple(nodes.values()), look.view.silent), ())
 
@@ -296,17 +300,16 @@ def _strangers(view: ClusterView) -> Iterator[Repair]:
     yield from (Acquaint(name, tuple(peers)) for name, peers in unknown.items())
 
 
-def phantoms(view: ClusterView) -> Iterator[tuple[NodeView, str]]:
-    """Ids in one node's file alone that never had an address, nor own a slot. (One with an address once is a ghost.)"""
-    for node in view.nodes:
-        for peer in node.peers:
-            lone = not any(peer.id in other.by_id for other in view.nodes if other is not node)
-            if not peer.port and not peer.is_ghost and not peer.slots and lone:
-                yield node, peer.id
-
-
 def _phantoms(view: ClusterView) -> Iterator[Repair]:
-    yield from (Forget(node.name, node_id) for node, node_id in phantoms(view))
+    """Ids that never had an address, nor own a slot: a mark named them. (One with an address once is a ghost.)"""
+    known = {
+        peer.id: node.name
+        for node in reversed(view.nodes)
+        for peer in node.peers
+        if not peer.port and not peer.is_ghost
+    }
+    owners = {peer.id for node in view.nodes for peer in node.peers if peer.slots}
+    yield from (Forget(name, node_id) for node_id, name in sorted(known.items()) if node_id not in owners)
 
 
 def _misleading(of: Ownership) -> Iterator[Repair]:

@@ -56,6 +56,7 @@ class _World:
             case AssignSlots(node=name, slots=slots):
                 self._change(name, slots=self._line(name).slots | slots)
                 self._close((name,), slots)
+                self.nodes[name] = replace(self.nodes[name], foreign=self.nodes[name].foreign - slots)
             case Meet(node=name, peers=names):
                 self._merge({self.nodes[n].id for n in (name, *names)})
             case Replicate(node=name, master=master):

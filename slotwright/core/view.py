@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from slotwright.core.slots import ALL_SLOTS, Slots
@@ -53,11 +53,6 @@ class Peer:
         return weight(self) > weight(other)
 
     @property
-    def open(self) -> Slots:
-        """Slots on their way to it, or from it."""
-        return Slots.of(slot for slot, _ in (*self.importing, *self.migrating))
-
-    @property
     def failing(self) -> bool:
         return bool(self.flags & FAIL_FLAGS)
 
@@ -101,7 +96,6 @@ class NodeView:
     settings: tuple[tuple[str, str], ...] = ()
     links_out: frozenset[str] | None = None
     links_in: frozenset[str] | None = None
-    stray_keys: int | None = None
     functions: tuple[str, ...] | None = None
     foreign: Slots = field(default_factory=Slots)
 
@@ -310,11 +304,6 @@ class ClusterView:
 
     def replicas_of(self, master_id: str) -> tuple[Member, ...]:
         return tuple(m for m in self.members.values() if m.peer.master == master_id)
-
-    def with_strays(self, counted: Mapping[str, int]) -> ClusterView:
-        """The same view with the counts of keys in slots of others, by node name."""
-        nodes = tuple(replace(n, stray_keys=counted.get(n.name, n.stray_keys)) for n in self.nodes)
-        return ClusterView(nodes, self.silent)
 
     def name_of(self, node_id: str) -> str:
         member = self.members.get(node_id)

@@ -19,6 +19,7 @@ from redis.exceptions import ResponseError
 from slotwright.core.invariants import violations
 from slotwright.core.plan import Plan
 from slotwright.core.simulate import lacking, simulate
+from slotwright.core.slots import Slots
 from slotwright.core.steps import (
     AssignSlots,
     Configure,
@@ -120,7 +121,6 @@ class _Run:
     ) -> None:
         self.topology, self.links, self.timeout, self.report = topology, links, timeout, report
         self.show, self.limits = show, limits
-        self.findings: list[Finding] = []
 
     def look(self) -> ClusterView:
         return observe(self.topology, self.links)
@@ -162,12 +162,11 @@ class _Run:
                 raise Outdated(what, remedy="run again: it is planned anew", code="obstacle")
             before = simulate(before, [step])
         moves = [step for step in steps if isinstance(step, MoveSlots)]
+        ended: dict[tuple[str, str], Slots] = {}
         for ending in forsaken(moves, view):
             Mender(view, self.links, self.timeout).end_import(ending)
-            moves = [
-                replace(m, slots=m.slots - ending.slots) if (m.node, m.target) == (ending.node, ending.owner) else m
-                for m in moves
-            ]
+            ended[ending.node, ending.owner] = ending.slots
+        moves = [replace(m, slots=m.slots - ended.get((m.node, m.target), Slots())) for m in moves]
         if moves := [move for move in moves if move.slots]:
             move(
                 moves,

@@ -98,14 +98,25 @@ class _Failover:
         while time.monotonic() < deadline:
             _, peers = parse_nodes(self.links[self.name].call("CLUSTER", "NODES"))
             lines = {peer.id: peer for peer in peers}
-            lost = self.taken - lines[node_id].slots
-            for slot in lost:
-                self.links[self.name].call("CLUSTER", "SETSLOT", slot, "NODE", node_id)
-            if lost:
+            if lost := self.taken - lines[node_id].slots:
+                self._take_back(lost, node_id)
                 self.report(f"{self.name} had lost the slots {lost} to its old master again, and has taken them back")
             elif old_id not in lines or not lines[old_id].is_master:
                 return
             time.sleep(POLL)
+
+    def _take_back(self, lost: Slots, node_id: str) -> None:
+        try:
+            for slot in lost:
+                self.links[self.name].call("CLUSTER", "SETSLOT", slot, "NODE", node_id)
+        except ResponseError as error:
+            raise SlotwrightError(
+                f"has lost the slots {lost} to its old master again, and CLUSTER SETSLOT was answered with: {error}",
+                where=f"node {self.name}",
+                remedy="give the user of redis_cluster_username the commands listed in docs/access.md, then run again: "
+                "who has the keys of these slots gets them",
+                code="command-refused",
+            ) from error
 
     def _gather(self, old_id: str) -> None:
         """The old master's other replicas follow by themselves, unless they see other slots move at the same time.

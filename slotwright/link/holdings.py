@@ -54,7 +54,11 @@ def _keys(name: str, links: Links) -> int:
 
 def with_foreign(view: ClusterView, links: Links) -> ClusterView:
     """The view with the slots of which masters hold keys, though they do not own them."""
-    found = held(view, links)
+    return foreign_of(view, held(view, links))
+
+
+def foreign_of(view: ClusterView, found: Held) -> ClusterView:
+    """The same, where it has been asked already."""
     nodes = (replace(n, foreign=Slots.of(found.get(n.name, ())) - n.myself.slots) if n.peers else n for n in view.nodes)
     return ClusterView(tuple(nodes), view.silent)
 

@@ -31,6 +31,7 @@ from slotwright.errors import SlotwrightError
 from slotwright.link.commands import Command
 from slotwright.link.connect import LinkDown, Links
 from slotwright.link.migrate.carry import Login
+from slotwright.link.remove import forget
 from slotwright.link.waits import node_timeout
 
 LISTED = 100  # keys of a slot that are looked at together
@@ -49,7 +50,7 @@ def needed(step: Repair, view: ClusterView) -> dict[str, list[Command]]:
         case Acquaint():
             sent = [("CLUSTER", "MEET", "127.0.0.1", 1)]
         case Forget(id=node_id):
-            sent = [("CLUSTER", "FORGET", node_id)]
+            return {n.name: [("CLUSTER", "FORGET", node_id)] for n in view.nodes}
         case Takeover():
             sent = [("CLUSTER", "FAILOVER", "TAKEOVER"), ("ROLE",)]
         case Adopt() | Seize():
@@ -115,8 +116,8 @@ class Mender:
                 self._send(name, [("CLUSTER", "SETSLOT", slot, "STABLE") for slot in slots])
             case Reopen(node=name, owner=owner, slots=slots):
                 self._send(name, [("CLUSTER", "SETSLOT", slot, "IMPORTING", self._id(owner)) for slot in slots])
-            case Forget(node=name, id=node_id):
-                self._send(name, [("CLUSTER", "FORGET", node_id)])
+            case Forget(id=node_id):
+                forget({node_id}, self.view, self.links)
             case Takeover(node=name):
                 self._send(name, [("CLUSTER", "FAILOVER", "TAKEOVER")])
                 self._until(f"{name} to be a master", lambda: self.links[name].call("ROLE")[0] == "master")

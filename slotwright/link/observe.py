@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -17,7 +17,6 @@ from slotwright.core.parse import (
     parse_nodes,
     replication,
 )
-from slotwright.core.slots import ALL_SLOTS, Slots
 from slotwright.core.topology import Instance, Topology
 from slotwright.core.view import ClusterView, NodeView, Silence
 from slotwright.errors import SlotwrightError
@@ -34,7 +33,7 @@ def observe(topology: Topology, links: Links, *, thorough: bool = False) -> Clus
 
     Nodes that do not answer are in `silent`; nothing is raised for them.
     """
-    instances = (*topology.instances, *topology.leaving)
+    instances = topology.everyone
     directives = [*dict.fromkeys((*(name for name, _ in topology.settings), *ALSO_ASKED))]
     questions: list[tuple[str, ...]] = [("INFO",), ("CLUSTER", "NODES"), ("CLUSTER", "INFO"), ("FUNCTION", "LIST")]
     questions += [("CONFIG", "GET", directive) for directive in directives]
@@ -112,27 +111,6 @@ def _not_allowed(instance: Instance, command: str, reply: ResponseError) -> Slot
         remedy="give the user of redis_cluster_username the commands listed in docs/access.md",
         code="not-allowed",
     )
-
-
-def count_strays(view: ClusterView, links: Links) -> ClusterView:
-    """The view with the number of keys that masters hold in slots which they do not own.
-
-    Where the keys of a node's own slots are all that it has, the other slots need not be asked, one by one.
-    """
-    masters = {n.name: n for n in view.nodes if n.keys and n.peers and n.myself.is_master}
-    own = _count(links, {name: n.myself.slots for name, n in masters.items()})
-    doubtful = {name: ALL_SLOTS - n.myself.slots for name, n in masters.items() if own.get(name) != n.keys}
-    return view.with_strays(dict.fromkeys(masters, 0) | _count(links, doubtful))
-
-
-def _count(links: Links, slots: Mapping[str, Slots]) -> dict[str, int]:
-    """Keys in these slots of each node, by name; nodes that do not answer are left out."""
-    answers = links.ask({name: [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in s] for name, s in slots.items()})
-    return {
-        name: sum(n for n in reply if isinstance(n, int))
-        for name, reply in answers.items()
-        if not isinstance(reply, LinkDown)
-    }
 
 
 def wait_until(

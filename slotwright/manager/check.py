@@ -17,7 +17,7 @@ from slotwright.core.repairs import Look, mended, repairs
 from slotwright.core.survival import host_survival, survival
 from slotwright.errors import Finding, Severity
 from slotwright.link.connect import LinkDown, Links
-from slotwright.link.holdings import held
+from slotwright.link.holdings import foreign_of, held
 from slotwright.link.observe import observe
 from slotwright.manager.request import Request, read_request
 from slotwright.manager.smoke import Smoke, smoke
@@ -46,12 +46,7 @@ class Checked:
 def look(request: Request, links: Links) -> Look:
     view = observe(request.topology, links, thorough=True)
     found = held(view, links)
-    own = {n.name: n.myself.slots for n in view.nodes if n.peers}
-    strays = {
-        name: sum(count for slot, count in found.get(name, {}).items() if slot not in slots)
-        for name, slots in own.items()
-    }
-    return Look(view.with_strays(strays), found)
+    return Look(foreign_of(view, found), found)
 
 
 def vitals(request: Request, links: Links) -> dict[str, Vitals]:
@@ -134,7 +129,7 @@ def main(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """The module redis_cluster_check. It changes nothing but keys of the smoke test, which check mode leaves out."""
     request = read_request(params)
     wanted = {str(k).lower(): _text(v) for k, v in (params["config"] or {}).items() if not isinstance(v, list | dict)}
-    with Links((*request.topology.instances, *request.topology.leaving), request.access) as links:
+    with Links(request.topology.everyone, request.access) as links:
         checked = check(
             request, links, wanted=wanted, polls=params["polls"], smoking=params["smoke"] and not check_mode
         )

@@ -25,6 +25,9 @@ from slotwright.link.holdings import with_foreign
 from slotwright.link.observe import observe, wait_until
 from slotwright.manager.request import Request, read_request
 
+ASKED: dict[str, dict[str, Any]] = {
+    "phase": {"type": "str", "choices": ["converge", "preflight"], "default": "converge"},
+}
 # How often a run plans, where the cluster changes under it.
 PLANS = 4
 

@@ -13,6 +13,12 @@ from slotwright.link.lock import Lock
 from slotwright.link.observe import observe
 from slotwright.manager.request import Request, read_request
 
+ASKED: dict[str, dict[str, Any]] = {
+    "confirm": {"type": "str", "default": ""},
+    "abandon": {"type": "list", "elements": "str", "default": []},
+    "remove_data": {"type": "bool", "default": False},
+}
+
 
 @dataclass(frozen=True)
 class Doomed:

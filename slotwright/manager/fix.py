@@ -199,7 +199,7 @@ def main(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _done(request: Request, allow: Collection[str], check_mode: bool) -> Fix:
-    with Links((*request.topology.instances, *request.topology.leaving), request.access) as links:
+    with Links(request.topology.everyone, request.access) as links:
         done = foresee(request, links, allow) if check_mode else fix(request, links, lambda line: None, allow)
     if done.refusals:
         refused = Refused(done.refusals)

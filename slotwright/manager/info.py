@@ -13,13 +13,16 @@ from slotwright.core.versions import mixed_versions, version_findings
 from slotwright.core.view import ClusterView, NodeView
 from slotwright.errors import Finding, Severity
 from slotwright.link.connect import Links
-from slotwright.link.observe import count_strays, observe
+from slotwright.link.holdings import with_foreign
+from slotwright.link.observe import observe
 from slotwright.manager.request import Request, read_request
 from slotwright.report.picture import picture_lines
 
+ASKED: dict[str, dict[str, Any]] = {}
+
 
 def examine(request: Request, links: Links) -> ClusterView:
-    return count_strays(observe(request.topology, links, thorough=True), links)
+    return with_foreign(observe(request.topology, links, thorough=True), links)
 
 
 def findings(request: Request, view: ClusterView) -> tuple[Finding, ...]:

@@ -6,7 +6,6 @@ re-homed or reset replicas, open slots and deaths; the inventories add and remov
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,8 +23,8 @@ from slotwright.core.topology import Topology
 from slotwright.core.view import ClusterView
 from tests.core.oracle_changes import Cost, brute_force, least_cost
 from tests.core.worlds import World, draw, draw_tiny
+from tests.soak import SOAK
 
-SOAK = os.environ.get("SLOTWRIGHT_SOAK") == "1"
 # Those for which a plan was wrong once come first.
 FOUND = (304, 354)
 WORLDS = (*FOUND, *range(1040 if SOAK else 50))

@@ -10,7 +10,7 @@ import pytest
 
 from slotwright.core.health import MEANING, Vitals, client_errors, diagnosis, invariant, same_value, unsettled
 from slotwright.core.ownership import Held
-from slotwright.core.repairs import ALLOW, Adopt, BringKeys, Bump, Disclaim, Look, mended, repairs
+from slotwright.core.repairs import ALLOW, Adopt, BringKeys, Bump, Disclaim, Forget, Look, mended, repairs
 from slotwright.core.slots import Slots
 from slotwright.core.view import ClusterView, Peer
 from slotwright.errors import Finding, Severity
@@ -210,6 +210,22 @@ def test_once_the_repairs_are_done_none_is_needed(case: str) -> None:
     view, held, _, _ = CASES[case]
     look = Look(view, held)
     after = mended(look, repairs(WANTED, look).steps)
+    assert repairs(WANTED, Look(after, {})).steps == ()
+
+
+def test_an_id_without_address_is_forgotten_by_all_who_know_it() -> None:
+    """One slot mark of one node names it; once it seems to fail, gossip brings it to the others."""
+    nobody = replace(HEALTHY.by_name[MASTER].myself, id="f" * 40, address="", port=0, flags=frozenset({"fail?"}),
+                     slots=Slots())  # fmt: skip
+    view = marked(MASTER, migrating=((SLOT, nobody.id),))(HEALTHY)
+    heard = {MASTER, OTHER}
+    view = ClusterView(
+        tuple(replace(n, peers=(*n.peers, nobody)) if n.name in heard else n for n in view.nodes), view.silent
+    )
+    found = repairs(WANTED, Look(view, {}))
+    assert [(step.id, step.node in heard) for step in found.steps if isinstance(step, Forget)] == [(nobody.id, True)]
+    after = mended(Look(view, {}), found.steps)
+    assert all(nobody.id not in node.by_id for node in after.nodes)
     assert repairs(WANTED, Look(after, {})).steps == ()
 
 

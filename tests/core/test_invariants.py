@@ -65,7 +65,7 @@ BROKEN = {
         with_own_line(MASTER, lambda p: replace(p, importing=((9000, "x"),))), "I3", MASTER),
     "a migrating slot": (
         with_own_line(MASTER, lambda p: replace(p, migrating=((5, "x"),))), "I3", MASTER),
-    "keys in slots of others": (with_node(MASTER, lambda n: replace(n, stray_keys=3)), "I3", MASTER),
+    "keys in slots of others": (with_node(MASTER, lambda n: replace(n, foreign=Slots.of([6000]))), "I3", MASTER),
     "one epoch twice": (
         with_own_line(MASTER, lambda p: replace(p, config_epoch=HEALTHY.by_name["b1:7001"].myself.config_epoch)),
         "I4", "a1:7001, b1:7001"),

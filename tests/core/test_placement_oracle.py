@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -14,8 +13,9 @@ from slotwright.core.placement import Placement, place
 from slotwright.core.topology import Topology
 from slotwright.errors import Refused
 from tests.core.oracle import broken_rules, brute_force, draw, exact_all, exact_evenness, risk, score, topology
+from tests.soak import SOAK
 
-MORE = 10 if os.environ.get("SLOTWRIGHT_SOAK") == "1" else 1
+MORE = 10 if SOAK else 1
 INVENTORIES = 350 * MORE
 RISKY = 60 * MORE
 TINY = 60 * MORE

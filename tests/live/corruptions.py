@@ -258,6 +258,14 @@ def migrating_to_nobody(w: World) -> None:
     w.edited("a1", marked_by_file(f"[{w.slot('a1')}->-{NOBODY}]"))
 
 
+def nobody_is_talked_of(w: World) -> None:
+    """Who has been away for a node timeout is in the gossip, also without an address, until most agree that it is."""
+    nobody = NOBODY[::-1]  # not one that nodes have just been told to forget
+    w.edited("a1", marked_by_file(f"[{w.slot('a1')}->-{nobody}]"))
+    others = [node for node in w.site.nodes if node is not w["a1"]]
+    wait_until("others have heard", lambda: any(nobody in node.call("CLUSTER", "NODES") for node in others))
+
+
 def importing_from_nobody(w: World) -> None:
     w.edited("b1", marked_by_file(f"[{w.slot('a1')}-<-{NOBODY}]"))
 
@@ -572,6 +580,7 @@ CORRUPTIONS = (
     Corruption("an old mark at the former owner", stale_mark, (("slot-migrating-only", "a1"),)),
     Corruption("open, and the same keys on both", copies_on_both, (("slot-moving", "a1"), ("foreign-keys", "b1"))),
     Corruption("migrating to who is no member", migrating_to_nobody, (("slot-open-to-unknown", "a1"),)),
+    Corruption("others have heard of who is no member", nobody_is_talked_of, (("slot-open-to-unknown", "a1"),)),
     Corruption("importing from who is no member", importing_from_nobody, (("slot-open-to-unknown", "b1"),)),
     Corruption("migrating to a dead node", migrating_to_the_dead, (("slot-open-to-dead", "a1"),),
                refused="open-to-dead-node", allow="lose-keys-at-dead-targets", reuse=False, left=("unlisted-member",)),

@@ -6,7 +6,6 @@ time something is killed, and one run has to bring the cluster to where it was g
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import sys
@@ -32,9 +31,9 @@ from tests.live.moves import Cluster
 from tests.live.servers import Server, Servers, wait_until
 from tests.live.test_change import member
 from tests.live.workload import Workload
+from tests.soak import SOAK
 
 LOOPBACK = "127.44"
-SOAK = os.environ.get("SLOTWRIGHT_SOAK") == "1"
 AT_ONCE = 8  # clusters side by side
 SEED = 20261121
 VISITS = 1  # of each cluster, where not everything is tried

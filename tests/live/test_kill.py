@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
@@ -16,9 +15,9 @@ import pytest
 from tests.live.clusters import Role, Site, assert_sound, start_site
 from tests.live.doomed import Doom, Event
 from tests.live.servers import Servers
+from tests.soak import SOAK
 
 LOOPBACK = "127.27"
-SOAK = os.environ.get("SLOTWRIGHT_SOAK") == "1"
 AT_ONCE = 10  # sites side by side: a master says "fail" for 2 s after its start, so that most of a creation is waiting
 RANDOM_KILLS = 100 if SOAK else 10
 SEED = 20261121

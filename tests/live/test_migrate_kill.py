@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +14,9 @@ from slotwright.link.failover import fail_over as take_over
 from tests.live.doomed_move import Doom, Graveyard
 from tests.live.moves import Cluster, key_of, start_cluster
 from tests.live.servers import Servers, Value, wait_settled
+from tests.soak import SOAK
 
 LOOPBACK = "127.41"
-SOAK = os.environ.get("SLOTWRIGHT_SOAK") == "1"
 SEED = 20261121
 POINTS = 10_000 if SOAK else 25
 FAULTY_POINTS = 100 if SOAK else 3  # for each fault

@@ -19,12 +19,13 @@ from slotwright.errors import Refused
 from tests.inventories.corpus import BAD, GOOD, ROOT, Case, read_as_ansible_does
 from tests.inventories.nodes import Nodes
 from tests.live.servers import Monitor, Servers, digest
+from tests.soak import SOAK
 
 LOOPBACK = "127.23"
 CASES = [Case.load(path) for path in BAD]
 STATED = [case for case in CASES if case.live is None]
-SHOWN = [case for case in STATED if case.end_to_end][:: 1 if os.environ.get("SLOTWRIGHT_SOAK") == "1" else 3]
-LIVE = [case for case in CASES if case.live is not None][:: 1 if os.environ.get("SLOTWRIGHT_SOAK") == "1" else 2]
+SHOWN = [case for case in STATED if case.end_to_end][:: 1 if SOAK else 3]
+LIVE = [case for case in CASES if case.live is not None][:: 1 if SOAK else 2]
 
 
 @pytest.mark.parametrize("case", STATED, ids=lambda case: case.name)

@@ -16,12 +16,13 @@ import yaml
 
 from tests.live.clusters import Role, Site, assert_sound, start_site
 from tests.live.servers import ROOT, Servers, wait_until
+from tests.soak import SOAK
 
 LOOPBACK = "127.27"
 TOGETHER = 5  # killed sites that one play then finishes
 AT_ONCE = 4
 STEPS = 29  # of the creation of six nodes
-EVERY = 1 if os.environ.get("SLOTWRIGHT_SOAK") == "1" else 6
+EVERY = 1 if SOAK else 6
 
 
 def inventory(site: Site, name: str, directory: Path) -> Path:
