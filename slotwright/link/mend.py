@@ -31,7 +31,6 @@ from slotwright.errors import SlotwrightError
 from slotwright.link.commands import Command
 from slotwright.link.connect import LinkDown, Links
 from slotwright.link.migrate.carry import Login
-from slotwright.link.remove import forget
 from slotwright.link.waits import node_timeout
 
 LISTED = 100  # keys of a slot that are looked at together
@@ -117,7 +116,7 @@ class Mender:
             case Reopen(node=name, owner=owner, slots=slots):
                 self._send(name, [("CLUSTER", "SETSLOT", slot, "IMPORTING", self._id(owner)) for slot in slots])
             case Forget(id=node_id):
-                forget({node_id}, self.view, self.links)
+                self._forget(node_id)
             case Takeover(node=name):
                 self._send(name, [("CLUSTER", "FAILOVER", "TAKEOVER")])
                 self._until(f"{name} to be a master", lambda: self.links[name].call("ROLE")[0] == "master")
@@ -185,6 +184,27 @@ class Mender:
             time.sleep(POLL)
 
     # --- Repairs ----------------------------------------------------------------------------------------------------
+
+    def _forget(self, node_id: str) -> None:
+        """Until nobody has known it for some rounds: gossip may be on its way from who knew it to who did not."""
+        command = ("CLUSTER", "FORGET", node_id)
+        idle = 0
+
+        def gone() -> bool:
+            nonlocal idle
+            replies = [reply for node in self.view.nodes for reply in self._try(node.name, [command])]
+            for node, reply in zip(self.view.nodes, replies, strict=True):
+                if isinstance(reply, ResponseError) and "Unknown node" not in str(reply):
+                    raise _error(
+                        "command-refused",
+                        node.name,
+                        f"CLUSTER FORGET was answered with: {reply}",
+                        "mend that, then run again",
+                    )
+            idle = idle + 1 if all(isinstance(reply, ResponseError) for reply in replies) else 0
+            return idle == IDLE_ROUNDS
+
+        self._until(f"all nodes to have forgotten {node_id}", gone)
 
     def _announce(self, step: Announce) -> None:
         names = ("cluster-announce-ip", "cluster-announce-port", "cluster-announce-tls-port")

@@ -46,7 +46,7 @@ def leave(
     _reset([view.by_id[i].name for i in ids if i in view.by_id], links)
     begun = time.monotonic()
     while True:
-        forget(ids, view, links)
+        _forget(ids, view, links)
         seen = observe(topology, links)
         knowing = {node.name: sorted(ids & node.by_id.keys()) for node in seen.nodes if node.id not in ids}
         knowing = {name: known for name, known in knowing.items() if known}
@@ -92,7 +92,7 @@ def _reset(names: Sequence[str], links: Links) -> None:
             )
 
 
-def forget(ids: set[str], view: ClusterView, links: Links) -> None:
+def _forget(ids: set[str], view: ClusterView, links: Links) -> None:
     """One round: all members that answer are told of all leavers at once."""
     told = {
         node.name: [("CLUSTER", "FORGET", one) for one in sorted(ids & node.by_id.keys())]

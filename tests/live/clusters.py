@@ -294,7 +294,7 @@ def assert_clean(site: Site) -> None:
 def run_module(arguments: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
     """redis_cluster as Ansible calls it: a process of its own with its arguments as JSON."""
     return subprocess.run(
-        [sys.executable, "modules/redis_cluster.py"],
+        [sys.executable, "-m", "tests.live.module", "modules/redis_cluster.py"],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),

@@ -17,6 +17,7 @@ from typing import Any
 
 import redis
 
+from tests.live import module as module  # what load() loads finds plugins/module_utils by it
 from tests.live.servers import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -58,6 +58,7 @@ def assert_gone(site: Site, host: str) -> None:
     assert [path.name for path in (site.nodes / host / "data").iterdir()] == ["7001.removed-1"]
 
 
+@pytest.mark.soak  # a minute and a half; tests/live/test_change.py has the same without the roles
 def test_a_zone_comes_and_goes_because_the_inventory_says_so(site: Site) -> None:
     shown = site.play("playbooks/plan.yml")
     assert shown.status == 0, shown.said
