@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -138,9 +138,16 @@ class Machine:
             return client.execute_command(*words)
 
     def close(self) -> None:
-        for pidfile in (self.directory / "run").glob("*.pid"):
-            pid = int(pidfile.read_text())
+        """Also servers that have taken their pidfile away and are still about to end."""
+        for pid in self._processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-                # The next test may get this address.
-                wait_until("the server is gone", lambda pid=pid: not Path(f"/proc/{pid}/cwd").exists())
+        # The next test may get this address.
+        wait_until("its servers are gone", lambda: not list(self._processes()))
+
+    def _processes(self) -> Iterator[int]:
+        """Those that work in its directories, as servers do in that of their data."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended
+                if (process / "cwd").readlink().is_relative_to(self.directory):
+                    yield int(process.name)

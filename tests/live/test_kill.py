@@ -135,6 +135,7 @@ def test_killed_with_a_stage_sent_to_some_of_its_nodes_only_one_run_finishes_it(
     make_all_good([Kill(f"after-write-{k}", by_itself("write", k, 0)) for k in range(1, WRITES + 1)])
 
 
+@pytest.mark.soak
 def test_controllers_that_each_die_after_one_step_make_the_cluster_together(
     undisturbed: Creation, servers: Servers
 ) -> None:

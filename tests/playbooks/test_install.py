@@ -121,6 +121,7 @@ def test_the_server_that_is_there_is_found_in_one_remote_call(hosts: Hosts) -> N
 # --- Archives -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 def test_three_versions_lie_side_by_side_and_only_what_is_missing_is_brought(hosts: Hosts) -> None:
     wanted = version(OWN)
     archives = {name: hosts.directory / f"{name}.tar.gz" for name in (wanted, "6.2.14", "8.0.2")}
