@@ -66,7 +66,8 @@ class _Failover:
                     return self._settle()
             except ResponseError as error:
                 said = f"{' '.join(('CLUSTER FAILOVER', *harsh))} was answered with: {error}"
-                if self._over(old, 0):
+                # It may have become master just now, and its old one has yet to hear of it.
+                if self._over(old, PATIENCE if _role(self.links, self.name)[:1] == ["master"] else 0):
                     return self._settle()
             if number < TRIES:
                 self.report(f"{self.name} has not taken over from {old} ({said}); again in {back_off:g} s")

@@ -371,8 +371,11 @@ def _replicate(server: Server, master: str) -> bool:
     return bool(server.call("CLUSTER", "REPLICATE", master))  # "Unknown node" until gossip has brought the master
 
 
-def wait_settled(servers: Sequence[Server], timeout: float = CLUSTER_TIMEOUT) -> None:
-    """Until all of these servers know just each other, say ok, show one layout, and every replica link is up."""
+def wait_settled(servers: Sequence[Server], timeout: float = CLUSTER_TIMEOUT, *, half_moved: bool = False) -> None:
+    """Until all of these servers know just each other, say ok, show one layout, and every replica link is up.
+
+    half_moved: there may be open slots, of which only their two nodes tell.
+    """
 
     def settled() -> bool:
         for server in servers:
@@ -381,23 +384,24 @@ def wait_settled(servers: Sequence[Server], timeout: float = CLUSTER_TIMEOUT) ->
             assert f"cluster_known_nodes:{len(servers)}\r" in said, f"{server.name}: knows more or fewer nodes"
             link = server.client().info("replication").get("master_link_status", "up")
             assert link == "up", f"{server.name}: replication link is {link}"
-        views = {layout(server) for server in servers}
+        views = {layout(server, marks=not half_moved) for server in servers}
         assert len(views) == 1, f"{len(views)} views of the layout"
         return True
 
     wait_until("the cluster is settled", settled, timeout, every=0.05)
 
 
-def layout(server: Server) -> tuple[str, ...]:
+def layout(server: Server, *, marks: bool = True) -> tuple[str, ...]:
     """CLUSTER NODES as this server sees it, without what changes by itself: one line per node, in order.
 
-    Each line: id, address:port, role flags, master id, config epoch, slots, open slots.
+    Each line: id, address:port, role flags, master id, config epoch, slots, and with `marks` its own open slots.
     """
     lines = []
     for line in server.call("CLUSTER", "NODES").splitlines():
         ident, address, flags, master, _ping, _pong, epoch, _link, *slots = line.split()
         kept = sorted(set(flags.split(",")) - {"myself", "fail?"})
         place = address.partition("@")[0]
+        slots = [word for word in slots if marks or not word.startswith("[")]
         lines.append(" ".join([ident, place, ",".join(kept), master, epoch, *slots]))
     return tuple(sorted(lines))
 

@@ -140,7 +140,7 @@ def test_killed_while_an_end_has_an_accident_one_run_finishes_the_move(
     for number in chosen:
         assert graveyard.bury(doomed(cluster, planned(cluster, "d"), number)).status == -signal.SIGKILL
         act(cluster, shard)
-        wait_settled(cluster.nodes)
+        wait_settled(cluster.nodes, half_moved=True)
         cluster.move(planned(cluster, "d"))
         assert cluster.open_slots() == [], f"killed at {number}"
         assert Slots.of(SLOTS) <= cluster.slots(master_of(cluster, "d")), f"killed at {number}"

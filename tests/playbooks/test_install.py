@@ -252,6 +252,7 @@ def cached(hosts: Hosts) -> list[Path]:
     return sorted((hosts.directory / "cache/localhost").glob("*.tar.gz"))
 
 
+@pytest.mark.soak  # compiles for a minute; tests/live/test_redis_build.py builds too
 def test_sources_are_built_once_for_all_hosts_and_for_those_that_come_later(sources: Hosts) -> None:
     assert "Would be installed by method source: redis-server 7.9.1" in sources.install("--check")
     assert (builds(sources), sources.versions()) == (0, [])
