@@ -5,6 +5,7 @@ With FORCE the master is not asked, with TAKEOVER nobody is: then it need not an
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from slotwright.core.invariants import LAG_LIMIT
-from slotwright.core.parse import parse_nodes
+from slotwright.core.parse import parse_info, parse_nodes
 from slotwright.core.slots import Slots
 from slotwright.core.steps import Failover, Mode
 from slotwright.core.view import ClusterView
@@ -56,6 +57,8 @@ class _Failover:
         said = ""
         # A master votes for a shard's replicas only once in two node timeouts.
         back_off = 2 * node_timeout(self.links, self.name)
+        if not harsh:
+            self._rest()
         for number in range(1, TRIES + 1):
             if not harsh:
                 self._in_sync(old)
@@ -80,6 +83,23 @@ class _Failover:
             "was lost, and a further run tries again",
             code="failover-failed",
         )
+
+    def _rest(self) -> None:
+        """Wait until the node has forgotten the votes of an election that it has won not long ago.
+
+        It keeps them for a while (auth_retry_time in Redis's clusterHandleSlaveFailover): in the first half of it a
+        manual failover is won at once by these old votes, with the old config epoch, so that the old master does not
+        follow and both are masters; in the second half it comes to nothing, while clients wait. (Seen with Redis 7.0.)
+        How long the node has followed its master, so how old its election is at least, is the age of its link.
+        """
+        info = parse_info(self.links[self.name].call("CLUSTER", "INFO"))
+        if info.get("cluster_stats_messages_auth-req_sent", "0") == "0":
+            return
+        link = re.search(r"\bage=(\d+)", str(self.links[self.name].call("CLIENT", "LIST", "TYPE", "master")))
+        kept = 2 * max(2 * node_timeout(self.links, self.name), 2.0)
+        if (wait := kept - (int(link[1]) if link else 0)) > 0:
+            self.report(f"{self.name} waits {wait:g} s: until then votes for its last failover would count again")
+            time.sleep(wait)
 
     def _settle(self) -> None:
         old_id = self.view.by_name[self.name].myself.master
