@@ -18,6 +18,7 @@ from slotwright.core.topology import Topology
 from slotwright.core.view import ClusterView, Silence, union
 from slotwright.errors import Severity
 from tests.core.build import THREE_ZONES, blank_node, blank_view, topology
+from tests.soak import SOAK
 
 
 def kinds(steps: tuple[Step, ...]) -> list[str]:
@@ -163,7 +164,7 @@ def changed(draw: st.DrawFn) -> tuple[Topology, ClusterView]:
 
 
 @given(st.one_of(half_made(), changed()))
-@settings(max_examples=60)
+@settings(max_examples=600 if SOAK else 30)
 def test_after_any_prefix_of_the_plan_the_rest_is_the_plan(case: tuple[Topology, ClusterView]) -> None:
     wanted, view = case
     made = plan(wanted, view)

@@ -22,7 +22,7 @@ LOOPBACK = "127.27"
 TOGETHER = 5  # killed sites that one play then finishes
 AT_ONCE = 4
 STEPS = 29  # of the creation of six nodes
-EVERY = 1 if SOAK else 6
+EVERY = 1 if SOAK else 10
 
 
 def inventory(site: Site, name: str, directory: Path) -> Path:

@@ -294,6 +294,7 @@ def test_a_controller_that_dies_leaves_no_listener_behind_for_long(trio: Fleet) 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="role redis_host has to be root")
+@pytest.mark.soak  # four plays: a minute
 def test_fix_mends_what_redis_host_sets_and_shows_what_is_left(trio: Fleet) -> None:
     for host in trio.net.hosts:
         Box(host, {})  # its own /etc and kernel settings: overcommit_memory 0, swappiness 60, huge pages always
