@@ -252,12 +252,12 @@ class _Run:
             for command, reply in zip(sent[name], answer, strict=True):
                 if isinstance(reply, ResponseError):
                     shown = " ".join(map(str, command[:4]))
-                    raise SlotwrightError(
-                        f"{shown} was answered with: {reply}",
-                        where=f"node {name}",
-                        remedy="mend that, then run again",
-                        code="command-refused",
-                    )
+                    what = f"{shown} was answered with: {reply}"
+                    if "already busy" in str(reply):  # who had died with its slots is back, and claims them
+                        remedy = "run again: it is planned anew"
+                        raise Outdated(what, where=f"node {name}", remedy=remedy, code="obstacle")
+                    remedy = "mend that, then run again"
+                    raise SlotwrightError(what, where=f"node {name}", remedy=remedy, code="command-refused")
 
 
 def _bared(seen: ClusterView, before: ClusterView) -> Sequence[str]:

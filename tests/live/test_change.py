@@ -14,7 +14,9 @@ from redis.crc import key_slot
 from slotwright.core.slots import Slots
 from slotwright.core.steps import AssignSlots, LoadFunctions, Meet, MoveSlots, Remove, Replicate
 from slotwright.core.view import ClusterView
-from slotwright.errors import SlotwrightError
+from slotwright.errors import Outdated, SlotwrightError
+from slotwright.link.apply import _Run
+from slotwright.link.migrate import Limits
 from slotwright.manager.converge import Outcome
 from tests.live import changes
 from tests.live.changes import Changes, made
@@ -230,6 +232,17 @@ def test_slots_that_have_lost_their_owner_are_given_to_who_has_their_keys(server
     assert not any(isinstance(step, MoveSlots) for step in done.plan.steps)
     assert site.count() == changes.KEYS
     assert_done(site)
+
+
+def test_slots_that_have_got_an_owner_since_they_were_looked_at_are_planned_anew(servers: Servers) -> None:
+    site = made(servers)
+    name, other = sorted(name for name, role in site.roles().items() if not role.master)[:2]
+    busy = next(iter(Slots.parse(owned(site[other]))))
+    with site.links() as links:
+        run = _Run(site.topology, links, 10, print, lambda progress: None, Limits())
+        with pytest.raises(Outdated, match="already busy"):
+            run._send([AssignSlots(name, Slots.of([busy]))], site.look())
+    assert_left_alone(site)
 
 
 def owned(node: Server) -> str:
