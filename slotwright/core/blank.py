@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from slotwright.core.slots import Slots
 from slotwright.core.topology import Instance, Topology
@@ -42,4 +43,4 @@ def with_blanks(
     names = {s.instance for s in coming}
     found: Mapping[str, NodeView] = dict(view.by_name) | {name: blank(topology[name]) for name in names}
     nodes = tuple(found[i.name] for i in topology.everyone if i.name in found)
-    return ClusterView(nodes, tuple(s for s in view.silent if s.instance not in names)), coming
+    return replace(view, nodes=nodes, silent=tuple(s for s in view.silent if s.instance not in names)), coming

@@ -36,7 +36,7 @@ def before_after(topology: Topology, before: ClusterView, after: ClusterView) ->
     """The two sides of --diff: the layouts, and those settings of nodes that differ."""
     lines = [layout_lines(topology, view) for view in (before, after)]
     for then in after.nodes:
-        now = before.by_name[then.name]
+        now = before.by_name.get(then.name, then)
         changed = [(k, now.setting(k), v) for k, v in then.settings if now.setting(k) != v]
         for directive, old, new in changed:
             lines[0].append(f"{then.name}: {directive} {old}")

@@ -126,17 +126,60 @@ def lost_owner_findings(view: ClusterView) -> tuple[Finding, ...]:
 
 
 def leaver_findings(topology: Topology, view: ClusterView) -> tuple[Finding, ...]:
-    """ERRORs for nodes that are stated as removed, do not answer, and own slots: to forget them loses the keys."""
+    """ERRORs for nodes that are stated as removed, do not answer, and have keys that would be lost with them."""
+    names = {i.name: f"node {i.name} ({i.endpoint})" for i in topology.leaving}
+    found = []
+    for member in (m for m in view.members.values() if m.name in names and not m.alive):
+        if member.peer.slots:
+            found.append(
+                Finding(
+                    "leaver-owns-slots",
+                    names[member.name],
+                    f"is to be removed, but does not answer and owns the slots {member.peer.slots}",
+                    "start it, so that it can hand them over; or have one of its replicas take them "
+                    "(playbooks/failover.yml)",
+                )
+            )
+        elif coming := _on_their_way(topology, view, member):
+            copies = [r.name for r in view.replicas_of(member.id) if r.node and r.node.keys]
+            found.append(
+                Finding(
+                    "leaver-has-keys",
+                    names[member.name],
+                    f"is to be removed, but does not answer, and the move of the slots {coming} to it had begun: "
+                    "what it had got of them is nowhere else" + "".join(f" but at {name}" for name in copies[:1]),
+                    "start it, so that they can be brought back; or"
+                    + (f" CLUSTER FAILOVER TAKEOVER at {copies[0]}, then run again; or" if copies else "")
+                    + " give them up: playbooks/fix.yml, which says what would be lost",
+                )
+            )
+    return tuple(found)
+
+
+def _on_their_way(topology: Topology, view: ClusterView, dead: Member) -> Slots:
+    """Slots that were being moved to a master that died, and that nobody has taken over from.
+
+    Who took over has what it had got. Nobody does where it owned no slots yet.
+    """
+    followers = [r for r in view.replicas_of(dead.id) if r.node is None or r.node.keys]
+    if topology.replicas and not followers:
+        return Slots()
+    marks = Slots.of(slot for n in view.nodes if n.peers for slot, other in n.myself.migrating if other == dead.id)
+    return marks - union(n.foreign for n in view.nodes)
+
+
+def forgotten_findings(view: ClusterView) -> tuple[Finding, ...]:
+    """WARNINGs for nodes that are no part of the cluster any more, though they take themselves for one."""
     return tuple(
         Finding(
-            "leaver-owns-slots",
-            f"node {instance.name} ({instance.endpoint})",
-            f"is to be removed, but does not answer and owns the slots {member.peer.slots}",
-            "start it, so that it can hand them over; or have one of its replicas take them (playbooks/failover.yml)",
+            "forgotten",
+            _at(node),
+            f"is stated as removed, was forgotten while it was down, and is back (with {node.keys} keys of that time); "
+            "the others serve all slots, and know nothing of it",
+            "site.yml stops it and puts its data aside; do not start it again",
+            Severity.WARNING,
         )
-        for instance in topology.leaving
-        for member in view.members.values()
-        if member.name == instance.name and not member.alive and member.peer.slots
+        for node in view.forgotten
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from slotwright.core.guard import foreign_findings, identity_findings
+from slotwright.core.guard import foreign_findings, forgotten_findings, identity_findings
 from slotwright.core.invariants import LAG_LIMIT, violations
 from slotwright.core.ownership import Ownership
 from slotwright.core.repairs import Look, Repairs, misaddressed, strangers
@@ -56,6 +56,7 @@ MEANING: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "identity-lost": ("I5", ()),
     "unlisted-member": ("I5", ()),
     "foreign-cluster": ("I5", ()),
+    "forgotten": ("I5", ()),
     "replica-link-down": ("I7", ("MASTERDOWN", "NOREPLICAS")),
     "replica-syncing": ("I7", ("MASTERDOWN", "LOADING")),
     "replica-lags": ("I7", ("stale reads",)),
@@ -125,6 +126,7 @@ def diagnosis(
             identity_findings(view),
             _silent(topology, view),
             foreign_findings(topology, view, joining=False, acting=False),
+            forgotten_findings(view),
             _coverage(of) if nodes else (),
             _majority(view),
             _states(nodes, of),

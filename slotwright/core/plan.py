@@ -13,6 +13,7 @@ from slotwright.core.guard import (
     conflict_findings,
     data_findings,
     foreign_findings,
+    forgotten_findings,
     identity_findings,
     leaver_findings,
     lost_owner_findings,
@@ -71,7 +72,7 @@ def plan(topology: Topology, view: ClusterView) -> Plan:
         or (*leaver_findings(topology, view), *orphan_findings(view, parts))
         or tuple(_old_replicas(view, parts))
     )
-    findings = (*placement.risks, *foreign, *found, *mixed_versions(view.nodes))
+    findings = (*placement.risks, *foreign, *found, *forgotten_findings(view), *mixed_versions(view.nodes))
     if refusals:
         return Plan(refusals=refusals, findings=tuple(f for f in findings if f not in refusals))
     return Plan((*first, *parts, *last), findings=findings, spares=spares)

@@ -257,7 +257,7 @@ def mended(look: Look, steps: Collection[Repair]) -> ClusterView:
                 was = nodes[step.node]
                 nodes[step.node] = replace(was, keys=was.keys - count, foreign=was.foreign - slots)
                 nodes[owner] = replace(nodes[owner], keys=nodes[owner].keys + count)
-    return simulate(ClusterView(tuple(nodes.values()), look.view.silent), ())
+    return simulate(replace(look.view, nodes=tuple(nodes.values())), ())
 
 
 def _take_away(nodes: dict[str, NodeView], owner: str, slots: Slots, view: ClusterView) -> None:

@@ -112,7 +112,9 @@ class _World:
                     loading=False,
                 )
             )
-        return ClusterView(tuple(ended), tuple(s for s in view.silent if s.instance not in self.dismissed))
+        return replace(
+            view, nodes=tuple(ended), silent=tuple(s for s in view.silent if s.instance not in self.dismissed)
+        )
 
     def _stays_known(self, line: Peer) -> bool:
         """What is not mended by gossip: who does not know the node back, who is lost, and whose address is.

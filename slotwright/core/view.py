@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from slotwright.core.slots import ALL_SLOTS, Slots
@@ -164,10 +164,14 @@ class Member:
 
 @dataclass(frozen=True)
 class ClusterView:
-    """All answers, in the inventory's order, and the instances that were silent."""
+    """All answers, in the inventory's order, and the instances that were silent.
+
+    forgotten: nodes that answer, but are no part of the cluster any more (see without_forgotten).
+    """
 
     nodes: tuple[NodeView, ...]
     silent: tuple[Silence, ...] = ()
+    forgotten: tuple[NodeView, ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, NodeView]:
@@ -301,6 +305,21 @@ class ClusterView:
                 said.setdefault(node.name, []).append(peer.slots)
         found = {name: union(slots) & self.unowned for name, slots in said.items()}
         return {name: slots for name, slots in found.items() if slots and self.by_name[name].myself.is_master}
+
+    def without_forgotten(self, leaving: Collection[str]) -> ClusterView:
+        """The view without those of `leaving` (names) that were forgotten while they were down, and are back.
+
+        Such a master knows the others, none of whom knows it, and owns no slots; each slot has an owner that answers.
+        Its keys and open slots are of the time when it went away: what became of them since is known to the others.
+        """
+        back = [n for n in self.nodes if n.name in leaving and n.peers and n.myself.is_master and not n.myself.slots]
+        others = [n for n in self.nodes if n not in back]
+        if union(n.myself.slots for n in others if n.peers) != ALL_SLOTS:
+            return self
+        told = frozenset(known for n in others for known in n.by_id)
+        met = {n.id for n in others}
+        gone = tuple(n for n in back if n.id not in told and n.known_ids & met)
+        return replace(self, nodes=tuple(n for n in self.nodes if n not in gone), forgotten=gone)
 
     def replicas_of(self, master_id: str) -> tuple[Member, ...]:
         return tuple(m for m in self.members.values() if m.peer.master == master_id)

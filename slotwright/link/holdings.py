@@ -60,7 +60,7 @@ def with_foreign(view: ClusterView, links: Links) -> ClusterView:
 def foreign_of(view: ClusterView, found: Held) -> ClusterView:
     """The same, where it has been asked already."""
     nodes = (replace(n, foreign=Slots.of(found.get(n.name, ())) - n.myself.slots) if n.peers else n for n in view.nodes)
-    return ClusterView(tuple(nodes), view.silent)
+    return replace(view, nodes=tuple(nodes))
 
 
 def _count(links: Links, slots: Mapping[str, Slots]) -> dict[str, dict[int, int]]:

@@ -31,7 +31,7 @@ POLL_LEAST, POLL_MOST = 0.01, 0.1
 def observe(topology: Topology, links: Links, *, thorough: bool = False) -> ClusterView:
     """What every instance says now, also those that are to leave. thorough also asks for the bus links.
 
-    Nodes that do not answer are in `silent`; nothing is raised for them.
+    Nodes that do not answer are in `silent`; nothing is raised for them. Leavers that were forgotten are `forgotten`.
     """
     instances = topology.everyone
     directives = [*dict.fromkeys((*(name for name, _ in topology.settings), *ALSO_ASKED))]
@@ -50,7 +50,7 @@ def observe(topology: Topology, links: Links, *, thorough: bool = False) -> Clus
             silent.append(_loading(instance, answer))
         else:
             nodes.append(_node(instance, answer, directives))
-    return ClusterView(tuple(nodes), tuple(silent))
+    return ClusterView(tuple(nodes), tuple(silent)).without_forgotten({i.name for i in topology.leaving})
 
 
 def _loading(instance: Instance, answer: Sequence[Any]) -> Silence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slotwright.core.view import ClusterView, Member
@@ -53,6 +53,7 @@ def examine(request: Request, confirm: str, abandon: Sequence[str], links: Links
         what = f"is not confirmed: its name is to be typed, and «{confirm}» was" if confirm else "is not confirmed"
         raise Refused([Finding("not-confirmed", f"cluster {name}", what, f"-e redis_destroy_cluster={name}")])
     view = observe(request.topology, links)
+    view = replace(view, nodes=(*view.nodes, *view.forgotten))
     left = tuple(m for m in view.unlisted if m.peer.endpoint not in abandon)
     if left:
         raise Refused(_foreign(m) for m in left)

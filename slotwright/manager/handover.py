@@ -127,7 +127,7 @@ def _expected(before: ClusterView, after: ClusterView) -> ClusterView:
         )
         for node in after.nodes
     )
-    return ClusterView(nodes, after.silent)
+    return replace(after, nodes=nodes)
 
 
 def _plan(request: Request, asked: Asked, view: ClusterView, links: Links) -> Plan:

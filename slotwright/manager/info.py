@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slotwright.core.diff import layout
-from slotwright.core.guard import identity_findings
+from slotwright.core.guard import forgotten_findings, identity_findings
 from slotwright.core.invariants import violations
 from slotwright.core.survival import host_survival, survival
 from slotwright.core.versions import mixed_versions, version_findings
@@ -30,6 +30,7 @@ def findings(request: Request, view: ClusterView) -> tuple[Finding, ...]:
     versions = version_findings(view.nodes, strict=request.strict_versions)
     every = (
         *identity_findings(view, [i.name for i in request.topology.leaving]),
+        *forgotten_findings(view),
         *violations(request.topology, view),
         *versions,
         *mixed_versions(view.nodes),

@@ -431,7 +431,8 @@ def test_a_master_that_was_replaced_in_the_middle_of_a_move_is_rid_of_its_marks_
 
 def foreign(view: ClusterView, name: str, *slots: int) -> ClusterView:
     """A node has keys of these slots of others."""
-    return ClusterView(tuple(replace(n, foreign=Slots.of(slots)) if n.name == name else n for n in view.nodes))
+    nodes = (replace(n, foreign=Slots.of(slots)) if n.name == name else n for n in view.nodes)
+    return replace(view, nodes=tuple(nodes))
 
 
 def test_keys_on_their_way_to_a_master_that_was_replaced_are_looked_for_at_its_heir() -> None:
@@ -530,6 +531,26 @@ def test_what_a_node_says_of_slots_that_it_imports_is_not_waited_for_but_that_th
     assert any("open still" in lack for lack in lacking(view, simulate(view, made.steps)))
 
 
+@pytest.mark.parametrize("copy", [0, 2])
+def test_the_target_of_a_first_move_does_not_leave_with_what_it_has_got(copy: int) -> None:
+    new, follower = "d1:7001", "a3:7001"
+    wanted = grown(SIX, "d1", "a3", shards=4)
+    peers = tuple(MADE.by_name)
+    met = [Meet(new, peers), Meet(follower, peers), Replicate(follower, new)]
+    view = simulate(with_blanks(wanted, MADE), met)
+    view = dead(opened(view, "a1:7001", new, 5), new)
+    view = replace(view, nodes=tuple(replace(n, keys=copy) if n.name == follower else n for n in view.nodes))
+    leaving = replace(wanted, shards=3, instances=tuple(i for i in wanted.instances if i.name != new))
+    leaving = replace(leaving, leaving=(wanted[new],))
+    assert [f.code for f in plan(leaving, view).refusals] == (["leaver-has-keys"] if copy else [])
+    if copy:
+        [refusal] = plan(leaving, view).refusals
+        assert f"at {follower}" in refusal.what and f"TAKEOVER at {follower}" in refusal.remedy
+        heir = simulate(view, [Failover(follower)])
+        made = sound(leaving, foreign(heir, follower, 5))
+        assert f"{follower}: move slots 5 (1) to a1:7001" in told(made.steps)
+
+
 def test_an_empty_master_whose_keys_all_go_back_may_get_another_part() -> None:
     """The target of a first move that was cut off; its keys are in the open slot."""
     wanted = grown(SIX, "a3", shards=3)
@@ -553,6 +574,52 @@ def test_what_a_leaver_was_before_it_was_reset_is_forgotten() -> None:
     view = with_blanks(wanted, ClusterView(tuple(reset if n is old else n for n in MADE.nodes)))
     made = sound(wanted, view)
     assert told(made.steps[-1:]) == [f"{old.id[:8]}: leave the cluster (node id {old.id})"]
+
+
+def forgotten(name: str, **own: object) -> tuple[Topology, ClusterView]:
+    """A master that died, was replaced by its replica and is to leave; it is back with what it had when it died."""
+    heir = next(n.name for n in MADE.nodes if n.myself.master == MADE.by_name[name].id)
+    wanted = grown(SIX, f"{name[0]}3", leaving=(name,))
+    view = simulate(with_blanks(wanted, MADE), [Failover(heir)])
+    view = simulate(dead(view, name), plan(wanted, dead(view, name)).steps)
+    zombie = own_line(MADE, name, slots=Slots(), **own).by_name[name]
+    return wanted, with_blanks(wanted, replace(view, nodes=(*view.nodes, zombie)))
+
+
+ZOMBIE = "a1:7001"
+
+
+@pytest.mark.parametrize("mark", ["migrating", "importing"])
+def test_a_leaver_that_was_forgotten_and_is_back_with_open_slots_is_no_part_of_the_cluster(mark: str) -> None:
+    wanted, view = forgotten(ZOMBIE, **{mark: ((5, MADE.by_name["b1:7001"].id),)})
+    view = foreign(view, ZOMBIE, 5, 6)
+    assert plan(wanted, view).steps or plan(wanted, view).refusals
+    parted = view.without_forgotten({ZOMBIE})
+    assert [n.name for n in parted.forgotten] == [ZOMBIE]
+    made = sound(wanted, parted)
+    assert made.steps == ()
+    assert [(f.code, f.where.split()[1]) for f in made.findings] == [("forgotten", ZOMBIE)]
+    assert simulate(parted, ()).forgotten == parted.forgotten
+
+
+def test_who_may_have_what_nobody_else_has_is_not_taken_for_forgotten() -> None:
+    _, view = forgotten(ZOMBIE)
+    zombie = view.by_name[ZOMBIE]
+    assert view.without_forgotten({ZOMBIE}).forgotten
+    assert not view.without_forgotten(()).forgotten  # not stated as removed
+    known = own_line(view, "b1:7001")
+    nodes = tuple(replace(n, peers=(*n.peers, zombie.myself)) if n.name == "b1:7001" else n for n in view.nodes)
+    alone = replace(zombie, peers=(zombie.myself,))
+    uncovered = own_line(view, "b1:7001", slots=Slots.span(5461, 10920))
+    others = {
+        "a member knows it": replace(known, nodes=nodes),
+        "it owns slots": own_line(view, ZOMBIE, slots=Slots.of([5])),
+        "it knows nobody": replace(view, nodes=tuple(alone if n is zombie else n for n in view.nodes)),
+        "a slot is nobody's": uncovered,
+        "an owner is away": dead(view, "b1:7001"),
+    }
+    for why, other in others.items():
+        assert other.without_forgotten({ZOMBIE}) == other, why
 
 
 def ghost(flag: str) -> Peer:

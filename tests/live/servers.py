@@ -185,6 +185,16 @@ class Server:
         self.binary = binary or self.binary
         self.process, self._log_start = _spawn(self.binary, self.dir)
 
+    def start_blank(self) -> None:
+        """As start_again, of a server that is stopped first; what it had lies beside, in a directory of its own."""
+        self.kill()
+        aside = self.dir.with_name(f"{self.dir.name}.{time.monotonic_ns()}")
+        aside.mkdir()
+        for name in ("nodes.conf", "appendonlydir", "dump.rdb"):
+            if (self.dir / name).exists():
+                (self.dir / name).rename(aside / name)
+        self.start_again()
+
     def start_at(self, address: str) -> None:
         """As start_again, at another address."""
         self.address, self._client = address, None

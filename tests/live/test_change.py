@@ -155,10 +155,8 @@ def test_an_id_that_has_lost_its_address_is_forgotten_and_who_has_it_now_takes_i
     site = made(servers)
     name = next(n for n, role in site.roles().items() if role.master)
     node, old = site[name], site[name].id()
-    node.stop()
-    for path in (node.dir / "nodes.conf", node.dir / "appendonlydir"):
-        path.rename(path.with_name(f"{path.name}.old"))
-    node.restart()  # blank
+    node.start_blank()
+    node.wait_ready()
     others = [n for n in site.nodes if n is not node]
     wait_until("nobody knows where it is", lambda: all("noaddr" in n.call("CLUSTER", "NODES") for n in others))
     done = as_foretold(site)

@@ -80,6 +80,7 @@ def make_good(change: Change, point: Point, graveyard: Graveyard) -> str:
         with brought_back(victim, point.down):
             end = graveyard.bury(doom)
         left = site.converge().plan.steps
+        put_aside(site)
     else:
         with Workload(member(site), keys=60, ops=100) if point.loaded else nullcontext() as load:
             end = graveyard.bury(doom)
@@ -124,6 +125,13 @@ def brought_back(server: Server, seconds: float) -> Iterator[None]:
         watcher.join(60)
         assert not watcher.is_alive()
         server.wait_ready()
+
+
+def put_aside(site: Site) -> None:
+    """As site.yml does with leavers that were forgotten while they were down: it stops them, and moves their data."""
+    for node in site.look().forgotten:
+        site[node.name].start_blank()
+        site[node.name].wait_ready()
 
 
 def keys(site: Site) -> dict[bytes, str]:
