@@ -29,7 +29,7 @@ from slotwright.core.slots import ALL_SLOTS
 from slotwright.core.steps import AssignSlots, Configure, Detach, Meet, Remove, Replicate, SetEpoch, Step
 from slotwright.core.topology import Topology
 from slotwright.core.versions import mixed_versions, rdb_format
-from slotwright.core.view import ClusterView, NodeView, union
+from slotwright.core.view import ClusterView, Member, NodeView, union
 from slotwright.errors import Finding, Refused, Severity
 
 # Up to this size every node meets every other; beyond it the handshakes would choke the nodes, and a graph
@@ -104,7 +104,8 @@ def _parts(
 
 
 def _removals(topology: Topology, view: ClusterView, layout: Layout) -> Iterator[Step]:
-    """Leavers that are members, replicas first; what is left of those that were reset; ids without an address.
+    """Leavers that are members, each after those that follow it; what is left of those that were reset; ids without an
+    address.
 
     The last are none of the inventory's where all of its instances are known members.
     """
@@ -119,8 +120,8 @@ def _removals(topology: Topology, view: ClusterView, layout: Layout) -> Iterator
         # One that was forgotten while it was down, and is back as a replica, has nothing that the others do not serve.
         back = member.node is not None and not member.node.isolated and bool(member.peer.master) and served
         if back or any(member.id in n.known_ids for n in view.nodes if n.name != member.name):
-            found.append((master, leaving[member.name], member.id, member.name))
-    yield from (Remove(name, node_id) for _, _, node_id, name in sorted(found))
+            found.append((master, -_depth(view, member), leaving[member.name], member.id, member.name))
+    yield from (Remove(name, node_id) for *_, node_id, name in sorted(found))
     gone = {i.endpoint for i in topology.leaving}
     for member in sorted((m for m in view.former if m.peer.endpoint in gone), key=lambda m: m.id):
         yield Remove(member.id[:8], member.id)
@@ -129,6 +130,15 @@ def _removals(topology: Topology, view: ClusterView, layout: Layout) -> Iterator
         lost = {p.id for n in view.nodes for p in n.peers if "noaddr" in p.flags and p.id not in view.members}
         for node_id in sorted(lost - view.by_id.keys()):
             yield Remove(node_id[:8], node_id)
+
+
+def _depth(view: ClusterView, member: Member) -> int:
+    """How many nodes a member follows: a master that was replaced may be a replica that still has one itself."""
+    above: set[str] = set()
+    while member.peer.master in view.members and member.peer.master not in above:
+        above.add(member.peer.master)
+        member = view.members[member.peer.master]
+    return len(above)
 
 
 def _waiting(topology: Topology, live: Live, layout: Layout) -> Iterator[Finding]:

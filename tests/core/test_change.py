@@ -564,6 +564,22 @@ def test_an_empty_master_whose_keys_all_go_back_may_get_another_part() -> None:
     assert [f.code for f in plan(wanted, closed).refusals] == ["not-empty"]
 
 
+@pytest.mark.parametrize("upper", ["a1:7001", "b1:7001", "c1:7001"])
+def test_a_leaver_that_follows_another_leaver_goes_before_it(upper: str) -> None:
+    """A master was replaced in the middle of a change, and follows its heir; one of its replicas still follows it."""
+    nine = topology({"a": [1, 1, 1], "b": [1, 1, 1], "c": [1, 1, 1]}, settings=(), replicas=2)
+    made = serving(nine)
+    heir, lower = (n.name for n in made.nodes if n.myself.master == made.by_name[upper].id)
+    old, low = made.by_name[upper].id, made.by_name[lower].id
+    view = simulate(made, [Failover(heir)])
+    nodes = (replace(n, peers=tuple(replace(p, master=old) if p.id == low else p for p in n.peers)) for n in view.nodes)
+    view = ClusterView(tuple(nodes))
+    assert view.by_name[lower].myself.master == old == view.by_name[upper].id
+    wanted = grown(nine, leaving=(upper, lower), replicas=1)
+    gone = [step.node for step in sound(wanted, view).steps if isinstance(step, Remove)]
+    assert gone == [lower, upper]
+
+
 def test_what_a_leaver_was_before_it_was_reset_is_forgotten() -> None:
     """A moment after its reset the others know it by its old id, still at its address."""
     name = next(n.name for n in MADE.nodes if n.myself.master)
