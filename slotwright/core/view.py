@@ -187,11 +187,16 @@ class ClusterView:
 
         Of a member that does not answer counts the line that says most: gossip tells newcomers neither the slots nor
         the master of a dead node. Ghosts are left out, unless they own slots: those are lost for the moment, not free.
+        What a node that answers claims with a newer config epoch is no longer another's (Redis's own rule): who imports
+        a slot hears nothing of its owners, and may name one who has long gone.
         """
         found: dict[str, Member] = {n.id: Member(n.name, n.myself, n) for n in self.nodes if n.peers}
         silent = {s.endpoint: s.instance for s in self.silent}
+        claims = [member.peer for member in found.values() if member.peer.slots]
         lines: dict[str, Peer] = {}
         for peer in (p for n in self.nodes for p in n.peers if p.id not in found):
+            if newer := union(c.slots for c in claims if c.config_epoch > peer.config_epoch) & peer.slots:
+                peer = replace(peer, slots=peer.slots - newer)
             if peer.id not in lines or peer.says_more_than(lines[peer.id]):
                 lines[peer.id] = peer
         for peer in lines.values():

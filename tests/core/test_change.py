@@ -638,6 +638,27 @@ def test_who_may_have_what_nobody_else_has_is_not_taken_for_forgotten() -> None:
         assert other.without_forgotten({ZOMBIE}) == other, why
 
 
+def test_slots_that_a_lost_node_is_still_said_to_own_are_those_of_who_took_them_since() -> None:
+    """The target of a move was down while its source left, and hears nothing of the slots that it imports."""
+    gone = "f" * 40
+    owner = MADE.by_name["b1:7001"]
+    view = own_line(MADE, "a1:7001", importing=((6000, gone),))
+    stale = Slots.of([6000])
+    lost = Peer(gone, "", 0, frozenset({"master", "noaddr"}), "", owner.myself.config_epoch - 1, False, stale)
+    lines = (replace(p, slots=p.slots - stale) if p.id == owner.id else p for p in view.by_name["a1:7001"].peers)
+    back = replace(view.by_name["a1:7001"], peers=(*lines, lost), state="fail")
+    view = replace(view, nodes=tuple(back if n.name == "a1:7001" else n for n in view.nodes))
+    made = sound(SIX, view)
+    assert told(made.steps) == [
+        "a1:7001: move slots 6000 (1) to b1:7001",
+        f"{gone[:8]}: leave the cluster (node id {gone})",
+    ]
+    newest = replace(lost, config_epoch=owner.myself.config_epoch + 100)
+    back = replace(back, peers=(*back.peers[:-1], newest))
+    view = replace(view, nodes=tuple(back if n.name == "a1:7001" else n for n in view.nodes))
+    assert [f.code for f in plan(SIX, view).refusals] == ["owner-without-address"]
+
+
 def ghost(flag: str) -> Peer:
     return Peer("f" * 40, "", 0, frozenset({"master", flag}), "", 3, False, Slots())
 
