@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from slotwright.core.blank import with_blanks
 from slotwright.core.cost import cost
 from slotwright.core.diff import before_after, layout, layout_lines, survival_lines
+from slotwright.core.guard import conflict_findings
 from slotwright.core.invariants import violations
 from slotwright.core.plan import Plan, plan
 from slotwright.core.simulate import simulate, unsettled
@@ -22,7 +24,7 @@ from slotwright.link.apply import Report, apply
 from slotwright.link.commands import forbidden
 from slotwright.link.connect import Links
 from slotwright.link.holdings import with_foreign
-from slotwright.link.observe import observe, wait_until
+from slotwright.link.observe import POLL_MOST, observe, wait_until
 from slotwright.manager.request import Request, read_request
 
 ASKED: dict[str, dict[str, Any]] = {
@@ -30,6 +32,7 @@ ASKED: dict[str, dict[str, Any]] = {
 }
 # How often a run plans, where the cluster changes under it.
 PLANS = 4
+HEARSAY = 3.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,8 @@ def foresee(request: Request, links: Links) -> Outcome:
 
     Instances on whose address nothing listens yet count as blank nodes, which the roles are about to start.
     """
-    seen, coming = with_blanks(
-        request.topology, with_foreign(observe(request.topology, links), links), frozenset({"refused"})
-    )
+    view = at_one(lambda: observe(request.topology, links))
+    seen, coming = with_blanks(request.topology, with_foreign(view, links), frozenset({"refused"}))
     made, findings = _plan(request, seen)
     started = tuple(
         Finding("to-be-started", f"node {s.instance} ({s.endpoint})", "does not listen yet",
@@ -79,7 +81,7 @@ def converge(request: Request, links: Links, report: Report, parallel: int = 0) 
         report(line)
 
     topology = request.topology
-    _plan(request, with_foreign(_loaded(request, links), links))
+    _plan(request, with_foreign(at_one(lambda: _loaded(request, links)), links))
     before = _settled(request, links)
     first, findings = _plan(request, before)
     after, made = before, first
@@ -102,6 +104,17 @@ def converge(request: Request, links: Links, report: Report, parallel: int = 0) 
 
 class Unserved(Refused):
     """Nothing is left that could be done, and still not every slot is served."""
+
+
+def at_one(look: Callable[[], ClusterView]) -> ClusterView:
+    """A look once no two nodes claim a slot, or that has lasted too long to pass by itself.
+
+    Where a run died after the target of a move was made the owner, the source hears of it from the target itself.
+    """
+    until = time.monotonic() + HEARSAY
+    while conflict_findings(view := look()) and time.monotonic() < until:
+        time.sleep(POLL_MOST)
+    return view
 
 
 def _loaded(request: Request, links: Links) -> ClusterView:
