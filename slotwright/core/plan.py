@@ -29,7 +29,7 @@ from slotwright.core.slots import ALL_SLOTS
 from slotwright.core.steps import AssignSlots, Configure, Detach, Meet, Remove, Replicate, SetEpoch, Step
 from slotwright.core.topology import Topology
 from slotwright.core.versions import mixed_versions, rdb_format
-from slotwright.core.view import ClusterView, Member, NodeView, union
+from slotwright.core.view import ClusterView, NodeView, union
 from slotwright.errors import Finding, Refused, Severity
 
 # Up to this size every node meets every other; beyond it the handshakes would choke the nodes, and a graph
@@ -100,12 +100,12 @@ def _parts(
     if steps and isinstance(steps[-1], Detach):
         more, later, spares = _parts(topology, simulate(view, steps), placement)
         return (*steps, *more), (*found, *(f for f in later if f not in found)), spares
-    return (*steps, *_removals(topology, view, wanted.layout)), found, spares
+    return (*steps, *_removals(topology, view, steps, wanted.layout)), found, spares
 
 
-def _removals(topology: Topology, view: ClusterView, layout: Layout) -> Iterator[Step]:
+def _removals(topology: Topology, view: ClusterView, before: tuple[Step, ...], layout: Layout) -> Iterator[Step]:
     """Leavers that are members, each after those that follow it; what is left of those that were reset; ids without an
-    address.
+    address. before: the steps that are done before any leaves.
 
     The last are none of the inventory's where all of its instances are known members.
     """
@@ -113,14 +113,16 @@ def _removals(topology: Topology, view: ClusterView, layout: Layout) -> Iterator
     emptied = {h.name for h in layout.dissolved}
     leaving = {i.name: n for n, i in enumerate(topology.leaving) if i.name not in needed}
     served = union(slots for owner, slots in view.owners.items() if owner in view.by_id) == ALL_SLOTS
+    leavers = [m for m in view.members.values() if m.name in leaving]
+    then = simulate(view, before) if len(leavers) > 1 else view
     found = []
-    for member in (m for m in view.members.values() if m.name in leaving):
+    for member in leavers:
         # In the end: who is master of a shard that stays hands it over, and follows then.
         master = member.name in emptied or (member.peer.is_master and not member.peer.slots)
         # One that was forgotten while it was down, and is back as a replica, has nothing that the others do not serve.
         back = member.node is not None and not member.node.isolated and bool(member.peer.master) and served
         if back or any(member.id in n.known_ids for n in view.nodes if n.name != member.name):
-            found.append((master, -_depth(view, member), leaving[member.name], member.id, member.name))
+            found.append((master, -_depth(then, member.id), leaving[member.name], member.id, member.name))
     yield from (Remove(name, node_id) for *_, node_id, name in sorted(found))
     gone = {i.endpoint for i in topology.leaving}
     for member in sorted((m for m in view.former if m.peer.endpoint in gone), key=lambda m: m.id):
@@ -132,12 +134,11 @@ def _removals(topology: Topology, view: ClusterView, layout: Layout) -> Iterator
             yield Remove(node_id[:8], node_id)
 
 
-def _depth(view: ClusterView, member: Member) -> int:
+def _depth(view: ClusterView, node_id: str) -> int:
     """How many nodes a member follows: a master that was replaced may be a replica that still has one itself."""
-    above: set[str] = set()
-    while member.peer.master in view.members and member.peer.master not in above:
-        above.add(member.peer.master)
-        member = view.members[member.peer.master]
+    above: list[str] = []
+    while (member := view.members.get(node_id)) and (node_id := member.peer.master) and node_id not in above:
+        above.append(node_id)
     return len(above)
 
 
