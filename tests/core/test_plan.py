@@ -164,7 +164,7 @@ def changed(draw: st.DrawFn) -> tuple[Topology, ClusterView]:
 
 
 @given(st.one_of(half_made(), changed()))
-@settings(max_examples=600 if SOAK else 30)
+@settings(max_examples=600 if SOAK else 20)
 def test_after_any_prefix_of_the_plan_the_rest_is_the_plan(case: tuple[Topology, ClusterView]) -> None:
     wanted, view = case
     made = plan(wanted, view)

@@ -28,7 +28,7 @@ LANES = 5
 SEVERAL = int(os.environ.get("SEVERAL", "60"))
 ONLY = os.environ.get("CORRUPTION", "")
 # All of them only in a soak: each needs seconds, and most a cluster of its own.
-CHOSEN = CORRUPTIONS if SOAK else random.Random(4).sample(CORRUPTIONS, 24)
+CHOSEN = CORRUPTIONS if SOAK else random.Random(4).sample(CORRUPTIONS, 18)
 
 
 def checked(world: World) -> check.Checked:
