@@ -314,16 +314,24 @@ class ClusterView:
     def without_forgotten(self, leaving: Collection[str]) -> ClusterView:
         """The view without those of `leaving` (names) that were forgotten while they were down, and are back.
 
-        Such a master knows the others, none of whom knows it, and owns no slots; each slot has an owner that answers.
-        Its keys and open slots are of the time when it went away: what became of them since is known to the others.
+        Such a one knows the members, none of whom knows it, owns no slots and is no replica of a member; each slot has
+        an owner that answers. Its keys and open slots are of the time when it went away: what became of them since is
+        known to the others.
         """
-        back = [n for n in self.nodes if n.name in leaving and n.peers and n.myself.is_master and not n.myself.slots]
-        others = [n for n in self.nodes if n not in back]
-        if union(n.myself.slots for n in others if n.peers) != ALL_SLOTS:
+        staying = {known for n in self.nodes if n.name not in leaving for known in (n.id, *n.by_id)}
+        members = {n.id: n for n in self.nodes if n.id in staying}
+        told = {known for n in members.values() for known in n.by_id}
+        gone = tuple(
+            n
+            for n in self.nodes
+            if n.peers
+            and n.id not in told
+            and n.known_ids & members.keys()
+            and not n.myself.slots
+            and n.myself.master not in members
+        )
+        if not gone or union(n.myself.slots for n in self.nodes if n.peers and n not in gone) != ALL_SLOTS:
             return self
-        told = frozenset(known for n in others for known in n.by_id)
-        met = {n.id for n in others}
-        gone = tuple(n for n in back if n.id not in told and n.known_ids & met)
         return replace(self, nodes=tuple(n for n in self.nodes if n not in gone), forgotten=gone)
 
     def replicas_of(self, master_id: str) -> tuple[Member, ...]:

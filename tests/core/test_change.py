@@ -618,6 +618,23 @@ def test_a_leaver_that_was_forgotten_and_is_back_with_open_slots_is_no_part_of_t
     assert simulate(parted, ()).forgotten == parted.forgotten
 
 
+def test_a_master_and_its_replica_that_were_forgotten_together_are_both_left_out() -> None:
+    """They know each other, and no member knows them."""
+    wanted, view = forgotten(ZOMBIE, migrating=((5, MADE.by_name["b1:7001"].id),))
+    zombie = view.by_name[ZOMBIE]
+    lower = Peer("e" * 40, "127.40.9.9", 7001, frozenset({"slave"}), zombie.id, 1, True, Slots())
+    follower = replace(
+        zombie, name="a9:7001", endpoint=lower.endpoint, id=lower.id, run_id="9", peers=(*zombie.peers, lower)
+    )
+    zombie = replace(zombie, peers=(*zombie.peers, lower))
+    instance = Instance("a9:7001", "a9", "a", "127.40.9.9", 7001)
+    both = replace(wanted, leaving=(*wanted.leaving, instance))
+    nodes = (*(n for n in view.nodes if n.name != ZOMBIE), zombie, follower)
+    parted = replace(view, nodes=nodes).without_forgotten({i.name for i in both.leaving})
+    assert [n.name for n in parted.forgotten] == [ZOMBIE, "a9:7001"]
+    assert sound(both, parted).steps == ()
+
+
 def test_who_may_have_what_nobody_else_has_is_not_taken_for_forgotten() -> None:
     _, view = forgotten(ZOMBIE)
     zombie = view.by_name[ZOMBIE]

@@ -195,6 +195,7 @@ def test_one_blocked_bus_port_is_named_within_seconds_and_stops_site_before_anyt
     assert fleet.listening() == []
 
 
+@pytest.mark.soak  # a minute
 def test_on_a_running_cluster_it_takes_one_call_a_host_and_says_one_line(fleet: Fleet) -> None:
     first = fleet.play("playbooks/preflight.yml", "-vvv")
     assert first.status == 0, first.said
