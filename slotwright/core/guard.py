@@ -141,15 +141,15 @@ def leaver_findings(topology: Topology, view: ClusterView) -> tuple[Finding, ...
                 )
             )
         elif coming := _on_their_way(topology, view, member):
-            copies = [r.name for r in view.replicas_of(member.id) if r.node and r.node.keys]
+            copy = next((r.name for r in view.replicas_of(member.id) if r.node and r.node.keys), "")
             found.append(
                 Finding(
                     "leaver-has-keys",
                     names[member.name],
                     f"is to be removed, but does not answer, and the move of the slots {coming} to it had begun: "
-                    "what it had got of them is nowhere else" + "".join(f" but at {name}" for name in copies[:1]),
+                    "what it had got of them is nowhere else" + (f" but at {copy}" if copy else ""),
                     "start it, so that they can be brought back; or"
-                    + (f" CLUSTER FAILOVER TAKEOVER at {copies[0]}, then run again; or" if copies else "")
+                    + (f" CLUSTER FAILOVER TAKEOVER at {copy}, then run again; or" if copy else "")
                     + " give them up: playbooks/fix.yml, which says what would be lost",
                 )
             )

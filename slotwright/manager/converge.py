@@ -32,7 +32,7 @@ ASKED: dict[str, dict[str, Any]] = {
 }
 # How often a run plans, where the cluster changes under it.
 PLANS = 4
-HEARSAY = 3.0  # seconds
+HEARSAY = 3.0  # seconds until what nodes contradict each other in is no longer mere gossip under way
 
 
 @dataclass(frozen=True)
