@@ -18,7 +18,9 @@ description:
   - Refuses, before anything is changed, nodes that hold keys, belong to another cluster, share a node id, are not
     in cluster mode or do not answer. A node that is gone from the inventory is reported, never removed.
 version_added: 0.1.0
-extends_documentation_fragment: slotwright_cluster
+extends_documentation_fragment:
+  - slotwright_cluster
+  - slotwright_progress
 attributes:
   check_mode:
     description: Returns the very plan that a run would execute, and the layout that it would end with.

@@ -44,6 +44,7 @@ A string must not be written as a number: put zones and versions that look like 
 
 SECTIONS = (
     ("redis_cluster_", "The cluster", "All hosts of one cluster must agree on these, so set them in group_vars."),
+    ("redis_reshard_", "Slot moves", "How hard they may press the nodes (docs/reshard.md); all hosts must agree."),
     ("redis_node_", "The host", "Variables marked * must be the same on all hosts of a cluster."),
     ("redis_host_", "The machine", ""),
     ("redis_preflight_", "The checks before anything is changed", ""),

@@ -156,6 +156,33 @@ options:
         description: Further arguments of the ssh command, as in C(ansible_ssh_common_args).
         type: str
         default: ""
+  latency_budget_ms:
+    description:
+      - While slots move, all but one in a hundred requests of clients shall take no longer (milliseconds). Probes
+        measure it all the time, and the moves are made gentler where it is not kept. 0 for as fast as it goes.
+    type: float
+    default: 0
+  keys_per_second:
+    description: How many keys may move a second, over all nodes. 0 for no limit.
+    type: float
+    default: 0
+  mb_per_second:
+    description: How much memory (in 1,000,000 bytes) may move a second, over all nodes. 0 for no limit.
+    type: float
+    default: 0
+  strategy:
+    description:
+      - V(classic) moves keys by C(MIGRATE), on every version. V(atomic) lets the servers move whole ranges of slots
+        (Redis 8.4, Valkey 9.0), and refuses nodes that cannot. V(auto) takes V(atomic) where all can and no limit is
+        given.
+    type: str
+    choices: [auto, classic, atomic]
+    default: auto
+  move_big_keys:
+    description: Move keys also where that would block two nodes for more than a quarter of C(cluster-node-timeout).
+      Without it their slots stay where they are, and the run says which.
+    type: bool
+    default: false
   timeout:
     description: Upper bound of every single wait, in seconds.
     type: float

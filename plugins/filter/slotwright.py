@@ -137,6 +137,18 @@ def slotwright_machines(
         raise AnsibleFilterError(f"The inventory is refused, and nothing was changed on any host:\n{refused}") from None
 
 
+def slotwright_reshard(said: Mapping[str, Any], clusters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Options of module redis_cluster_slots for each cluster that is meant by what is said to playbooks/reshard.yml."""
+    from slotwright.core.asked import chosen, options
+
+    try:
+        names = chosen([c["name"] for c in clusters], str(said.get("cluster") or ""), several=False)
+        goal = options({name: value for name, value in said.items() if name != "cluster"})
+    except Refused as refused:
+        raise AnsibleFilterError(f"Nothing was changed: {refused}") from None
+    return [{**cluster, **goal} for cluster in clusters if cluster["name"] in names]
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
@@ -144,6 +156,7 @@ class FilterModule:
             "slotwright_machines": slotwright_machines,
             "slotwright_of_cluster": slotwright_of_cluster,
             "slotwright_ports_at": slotwright_ports_at,
+            "slotwright_reshard": slotwright_reshard,
             "slotwright_refusals": slotwright_refusals,
             "slotwright_staying_ports": slotwright_staying_ports,
             "slotwright_successor_problems": slotwright_successor_problems,

@@ -27,11 +27,15 @@ _SETTING_PATTERNS = {
 _SSH_CONNECTIONS = ("ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.ssh", "ansible.builtin.paramiko_ssh")
 
 
+RESHARD = ("latency_budget_ms", "keys_per_second", "mb_per_second", "strategy", "move_big_keys")
+
+
 @dataclass(frozen=True)
 class Cluster:
     """One cluster of the inventory: what it shall be, and how the controller talks to it.
 
-    shards: as stated, None when the inventory leaves it to the number of instances. timeout: seconds.
+    shards: as stated, None when the inventory leaves it to the number of instances. timeout: seconds. reshard: how hard
+    slot moves may press the nodes, by the names of RESHARD.
     """
 
     topology: Topology
@@ -44,6 +48,7 @@ class Cluster:
     reach: str
     timeout: float
     strict_versions: bool
+    reshard: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,7 @@ def _read_cluster(
         values["redis_cluster_reach"],
         values["redis_cluster_timeout"],
         values["redis_cluster_strict_versions"],
+        tuple((name, values[f"redis_reshard_{name}"]) for name in RESHARD),
     )
 
 

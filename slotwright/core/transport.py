@@ -150,7 +150,7 @@ def transport(
         if not have[move.source]:
             dissolved.discard(move.source)
     to = {slot: names[move.target] for move in moves for slot in move.slots}
-    return Transport(tuple(_closing(opened, to)), given, tuple(moves))
+    return Transport(tuple(closing(opened, to)), given, tuple(moves))
 
 
 def _add(given: Mapping[int, Slots], have: dict[int, int], lack: dict[int, int]) -> None:
@@ -221,7 +221,7 @@ def _moves(
     return found
 
 
-def _closing(opened: Iterable[Open], to: Mapping[int, str]) -> Iterator[Closing]:
+def closing(opened: Iterable[Open], to: Mapping[int, str]) -> Iterator[Closing]:
     """What brings back the open slots that no move finishes, slots between the same two nodes together.
 
     Keys without a mark come first: a mark of the slot is all that tells of them.

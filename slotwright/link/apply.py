@@ -43,12 +43,11 @@ from slotwright.link.failover import fail_over
 from slotwright.link.functions import load
 from slotwright.link.lock import Lock
 from slotwright.link.mend import Mender, forsaken, needed
-from slotwright.link.migrate import Limits, Progress, move
+from slotwright.link.migrate import Control, move
 from slotwright.link.observe import observe, wait_until
 from slotwright.link.remove import leave
 
 Report = Callable[[str], None]
-Show = Callable[[Progress], None]
 
 # Seconds for nodes that differ from what was planned for, by another controller's work or by a flaw of the moment.
 PATIENCE = 5.0
@@ -63,13 +62,12 @@ def apply(
     timeout: float,
     report: Report,
     parallel: int = 0,
-    show: Show = lambda progress: None,
-    limits: Limits | None = None,
+    control: Control | None = None,
 ) -> ClusterView:
     """Do the plan's steps on the nodes; the view once all of them are done and verified.
 
-    timeout (seconds) bounds each wait. parallel: how many steps go out together, 0 for a whole stage. show: told about
-    every second how far a slot move has come.
+    timeout (seconds) bounds each wait. parallel: how many steps go out together, 0 for a whole stage. control: of slot
+    moves.
     Raises Refused before anything is changed where an ACL would refuse a command, Locked where another controller is at
     work; later SlotwrightError: a command that was refused, a wait that ran out, a step that an obstacle held up until
     then. Settings that the plan changed for the time of a creation are put back before the error goes on.
@@ -78,7 +76,7 @@ def apply(
     refusals = (*forbidden(plan.steps, view, links), *refused_commands((needed(s, view) for s in ending), view, links))
     if refusals:
         raise Refused(refusals)
-    run = _Run(topology, links, timeout, report, show, limits or Limits())
+    run = _Run(topology, links, timeout, report, control or Control())
     with Lock(links, links.up) as lock:
         view = run.unchanged(view)
         accepted = (*violations(topology, simulate(view, plan.steps)), *violations(topology, run.thorough_look()))
@@ -116,11 +114,9 @@ def _kind(step: Step) -> type[Step]:
 
 
 class _Run:
-    def __init__(
-        self, topology: Topology, links: Links, timeout: float, report: Report, show: Show, limits: Limits
-    ) -> None:
+    def __init__(self, topology: Topology, links: Links, timeout: float, report: Report, control: Control) -> None:
         self.topology, self.links, self.timeout, self.report = topology, links, timeout, report
-        self.show, self.limits = show, limits
+        self.control = control
 
     def look(self) -> ClusterView:
         return observe(self.topology, self.links)
@@ -174,8 +170,9 @@ class _Run:
                 view,
                 self.links,
                 timeout=self.timeout,
-                show=self.show,
-                limits=self.limits,
+                show=self.control.show,
+                limits=self.control.limits,
+                stop=self.control.stop,
             )
         for failover in (step for step in steps if isinstance(step, Failover)):
             fail_over(failover, view, self.links, timeout=self.timeout, report=self.report)

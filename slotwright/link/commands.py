@@ -93,6 +93,8 @@ def _(step: MoveSlots, view: ClusterView) -> dict[str, list[Command]]:
     ]
     found[step.target] = [*marks, ("RESTORE-ASKING", key, 0, ""), ("SELECT", 0), ("ASKING",), ("ROLE",), *compares]
     found[step.target].append(("CLUSTER", "COUNTKEYSINSLOT", 0))
+    if view.by_name[step.target].flavor != "valkey":
+        found[step.target] += [("MULTI",), ("EXEC",)]
     if not view.by_name[step.target].myself.slots:
         found[step.target] += [("BGREWRITEAOF",), ("BGSAVE",)]
     return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -24,11 +25,14 @@ from slotwright.link.apply import Report, apply
 from slotwright.link.commands import forbidden
 from slotwright.link.connect import Links
 from slotwright.link.holdings import with_foreign
+from slotwright.link.migrate import Control
 from slotwright.link.observe import POLL_MOST, observe, wait_until
+from slotwright.manager.progress import PROGRESS, Told
 from slotwright.manager.request import Request, read_request
 
 ASKED: dict[str, dict[str, Any]] = {
     "phase": {"type": "str", "choices": ["converge", "preflight"], "default": "converge"},
+    **PROGRESS,
 }
 # How often a run plans, where the cluster changes under it.
 PLANS = 4
@@ -69,10 +73,31 @@ def foresee(request: Request, links: Links) -> Outcome:
     return Outcome(made, seen, after, (*findings, *started, *violations(request.topology, after)))
 
 
-def converge(request: Request, links: Links, report: Report, parallel: int = 0) -> Outcome:
+def converge(
+    request: Request, links: Links, report: Report, parallel: int = 0, control: Control | None = None
+) -> Outcome:
     """Do what the plan says, and verify it; plan anew where a failover comes between. The outcome has the first plan.
 
     Raises Refused before anything is changed, else SlotwrightError.
+    """
+    _plan(request, with_foreign(at_one(lambda: _loaded(request, links)), links))
+    outcome = carry_out(partial(_plan, request), request, links, report, parallel, control)
+    broken = violations(request.topology, outcome.after)
+    if unserved := [f for f in broken if f.code == "I1" and f.severity is Severity.ERROR]:
+        raise Unserved(unserved)
+    return replace(outcome, findings=(*outcome.findings, *broken))
+
+
+Make = Callable[[ClusterView], tuple[Plan, tuple[Finding, ...]]]
+"""A plan for what is there, and what is worth knowing of it. Raises Refused."""
+
+
+def carry_out(
+    make: Make, request: Request, links: Links, report: Report, parallel: int = 0, control: Control | None = None
+) -> Outcome:
+    """Do the plan that is made of what there is, and verify it; where a failover comes between, make another one.
+
+    The outcome has the first plan, and the findings of the last.
     """
     log: list[str] = []
 
@@ -80,26 +105,24 @@ def converge(request: Request, links: Links, report: Report, parallel: int = 0) 
         log.append(line)
         report(line)
 
-    topology = request.topology
-    _plan(request, with_foreign(at_one(lambda: _loaded(request, links)), links))
-    before = _settled(request, links)
-    first, findings = _plan(request, before)
+    before = settled_view(request, links)
+    first, findings = make(before)
     after, made = before, first
     for tries in count(1):
         try:
             if made.steps:
-                after = apply(topology, after, made, links, timeout=request.timeout, report=tell, parallel=parallel)
+                after = apply(
+                    request.topology, after, made, links,
+                    timeout=request.timeout, report=tell, parallel=parallel, control=control or Control(request.limits),
+                )  # fmt: skip
             break
         except Outdated as change:
             if tries == PLANS:
                 raise
             tell(f"{change} Planned anew.")
-            after = _settled(request, links)
-            made, findings = _plan(request, after)
-    broken = violations(topology, after)
-    if unserved := [f for f in broken if f.code == "I1" and f.severity is Severity.ERROR]:
-        raise Unserved(unserved)
-    return Outcome(first, before, after, (*findings, *broken), tuple(log))
+            after = settled_view(request, links)
+            made, findings = make(after)
+    return Outcome(first, before, after, findings, tuple(log))
 
 
 class Unserved(Refused):
@@ -128,7 +151,7 @@ def _loaded(request: Request, links: Links) -> ClusterView:
     )
 
 
-def _settled(request: Request, links: Links) -> ClusterView:
+def settled_view(request: Request, links: Links) -> ClusterView:
     """What there is once it has come to rest."""
     view = wait_until(
         unsettled,
@@ -215,6 +238,7 @@ def main(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             outcome = foresee(request, links)
             changed = outcome.changed and params["phase"] != "preflight"
         else:
-            outcome = converge(request, links, lambda line: None)
+            with Told(params["progress"]) as told:
+                outcome = converge(request, links, told.line, control=told.control(request.limits))
             changed = outcome.changed
     return result(request, outcome) | {"changed": changed}

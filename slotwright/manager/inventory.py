@@ -70,6 +70,7 @@ def arguments(cluster: Cluster, hostvars: Mapping[str, Any]) -> dict[str, Any]:
         "allow_zone_risk": topology.allow_zone_risk,
         "strict_versions": cluster.strict_versions,
         "settings": dict(topology.settings),
+        **dict(cluster.reshard),
     }
     return {name: value for name, value in arguments.items() if value is not None}
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from slotwright.core.topology import Instance, Topology, default_shards
+from slotwright.errors import Finding, Refused
 from slotwright.link.access import Access, SshTarget, Tls
+from slotwright.link.migrate.limits import NO_LIMITS, Limits
 
 _INSTANCE = {
     "name": {"type": "str", "required": True},
@@ -45,6 +47,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "tls_key": {"type": "path"},
     "reach": {"type": "str", "choices": ["direct", "ssh"], "default": "direct"},
     "ssh": {"type": "list", "elements": "dict", "options": _SSH, "default": []},
+    "latency_budget_ms": {"type": "float", "default": 0.0},
+    "keys_per_second": {"type": "float", "default": 0.0},
+    "mb_per_second": {"type": "float", "default": 0.0},
+    "strategy": {"type": "str", "choices": ["auto", "classic", "atomic"], "default": "auto"},
+    "move_big_keys": {"type": "bool", "default": False},
     "timeout": {"type": "float", "default": 60.0},
     "connect_timeout": {"type": "float", "default": 5.0},
 }
@@ -52,12 +59,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Request:
-    """What a module was asked for. timeout (seconds) bounds every single wait."""
+    """What a module was asked for. timeout (seconds) bounds every single wait. limits: of slot moves."""
 
     topology: Topology
     access: Access
     timeout: float
     strict_versions: bool
+    limits: Limits = NO_LIMITS
 
 
 def read_request(params: Mapping[str, Any]) -> Request:
@@ -76,7 +84,23 @@ def read_request(params: Mapping[str, Any]) -> Request:
         tuple((str(name), float(weight)) for name, weight in params["weights"].items()),
         params["threshold"] / 100,
     )
-    return Request(topology, _access(params), params["timeout"], params["strict_versions"])
+    return Request(topology, _access(params), params["timeout"], params["strict_versions"], _limits(params))
+
+
+def _limits(params: Mapping[str, Any]) -> Limits:
+    """Raises Refused where a limit is below 0."""
+    names = ("latency_budget_ms", "keys_per_second", "mb_per_second")
+    if below := [name for name in names if params[name] < 0]:
+        remedy = "give it a number above 0, or 0 for no limit"
+        raise Refused([Finding("limit", name, f"{params[name]:g} is below 0", remedy) for name in below])
+    budget, keys, megabytes = (params[name] or None for name in names)
+    return Limits(
+        budget=budget and budget / 1000,
+        keys=keys,
+        bytes=megabytes and 1e6 * megabytes,
+        strategy=params["strategy"],
+        move_big=params["move_big_keys"],
+    )
 
 
 def _instances(params: Iterable[Mapping[str, Any]]) -> tuple[Instance, ...]:

@@ -188,7 +188,9 @@ def options() -> list[tuple[str, str, dict[str, Any]]]:
     for spec in sorted((ROOT / "roles").glob("*/meta/argument_specs.yml")):
         for entry in yaml.safe_load(spec.read_text())["argument_specs"].values():
             found += [(spec.parts[-3], name, option) for name, option in entry.get("options", {}).items()]
-    return [entry for entry in found if entry[1] != "redis_cluster_hosts"]  # the playbooks' to set, no inventory's
+    return [
+        entry for entry in found if entry[1] not in ("redis_cluster_hosts", "redis_reshard_hosts")
+    ]  # the playbooks' to set, no inventory's
 
 
 def test_every_variable_of_the_roles_is_in_the_table_with_the_same_default_and_choices() -> None:

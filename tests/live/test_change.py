@@ -16,7 +16,7 @@ from slotwright.core.steps import AssignSlots, LoadFunctions, Meet, MoveSlots, R
 from slotwright.core.view import ClusterView
 from slotwright.errors import Outdated, SlotwrightError
 from slotwright.link.apply import _Run
-from slotwright.link.migrate import Limits
+from slotwright.link.migrate import Control
 from slotwright.manager.converge import Outcome
 from tests.live import changes
 from tests.live.changes import Changes, made
@@ -237,7 +237,7 @@ def test_slots_that_have_got_an_owner_since_they_were_looked_at_are_planned_anew
     name, other = sorted(name for name, role in site.roles().items() if not role.master)[:2]
     busy = next(iter(Slots.parse(owned(site[other]))))
     with site.links() as links:
-        run = _Run(site.topology, links, 10, print, lambda progress: None, Limits())
+        run = _Run(site.topology, links, 10, print, Control())
         with pytest.raises(Outdated, match="already busy"):
             run._send([AssignSlots(name, Slots.of([busy]))], site.look())
     assert_left_alone(site)

@@ -16,6 +16,8 @@ from slotwright.errors import Finding, Refused, SlotwrightError
 from slotwright.link.connect import LinkDown, Links
 from slotwright.link.migrate.carry import Peer
 from slotwright.link.migrate.keys import Lost, count, survey
+from slotwright.link.migrate.limits import Limits
+from slotwright.link.migrate.pacer import Pacer
 from slotwright.link.migrate.wire import Wire
 from slotwright.link.observe import observe, wait_until
 
@@ -168,7 +170,7 @@ def _mean_size(name: str, counts: Mapping[int, int], links: Links) -> float:
     keyed = [slot for slot, keys in counts.items() if keys]
     wire = Wire(links.another(name))
     try:
-        listings = survey(wire, keyed[:: max(1, len(keyed) // SAMPLED_SLOTS)], SAMPLED_KEYS)
+        listings = survey(wire, keyed[:: max(1, len(keyed) // SAMPLED_SLOTS)], Pacer(Limits()), SAMPLED_KEYS)
     finally:
         wire.close()
     sizes = [size for listing in listings.values() for size in listing.sizes]

@@ -5,52 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from slotwright.core.slots import Slots
 from slotwright.core.view import ClusterView
 from slotwright.errors import Finding, SlotwrightError
 from slotwright.link.migrate.carry import Peer
+from slotwright.link.migrate.limits import Limits
+from slotwright.link.migrate.pacer import Pacer
+from slotwright.link.migrate.progress import PairProgress, Progress
 
 # A client that has not heard of a new master yet may fail when ASK sends it there (redis-py 8.1 does), and hears of it
 # by MOVED. So while a master owns few slots, few are on their way to it at a time: one for RAMP of those that it owns.
 RAMP = 16
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a move has come. seconds: since it began. Bytes are memory (MEMORY USAGE), estimated for what is left."""
-
-    slots: int
-    slots_total: int
-    keys: int
-    keys_total: int
-    bytes: int
-    bytes_total: int
-    seconds: float
-
-    @property
-    def share(self) -> float:
-        done = self.keys + self.slots
-        return done / ((self.keys_total + self.slots_total) or 1)
-
-    @property
-    def rate(self) -> float:
-        """Keys a second."""
-        return self.keys / self.seconds if self.seconds else 0.0
-
-    @property
-    def eta(self) -> float | None:
-        """Seconds that are left at this rate; None while nothing is known."""
-        return self.seconds * (1 - self.share) / self.share if self.share else None
-
-    def describe(self) -> str:
-        eta = "" if self.eta is None else f", {self.eta:.0f} s left"
-        return (
-            f"{self.slots}/{self.slots_total} slots, {self.keys}/{self.keys_total} keys, "
-            f"{self.bytes / 1e6:.1f} MB, {self.rate:.0f} keys/s{eta}"
-        )
 
 
 class Stopped(Exception):
@@ -64,16 +32,18 @@ class Reowned(Exception):
 class Board:
     """Shared by the threads of one move. Times in seconds.
 
-    timeout bounds each wait. move_big: move keys even where that blocks nodes for long. stop: set it to end early.
+    timeout bounds each wait. stop: set it to end early.
     """
 
     def __init__(
-        self, view: ClusterView, *, timeout: float, node_timeout: float, move_big: bool, stop: threading.Event
+        self, view: ClusterView, *, timeout: float, node_timeout: float, limits: Limits, stop: threading.Event
     ) -> None:
-        self.timeout, self.node_timeout, self.move_big, self.stop = timeout, node_timeout, move_big, stop
+        self.timeout, self.node_timeout, self.limits, self.stop = timeout, node_timeout, limits, stop
+        self.pacer = Pacer(limits)
         self.view = view
         self.failed = threading.Event()
         self.look_now = threading.Event()
+        self.worked: Collection[str] = ()  # who gives or takes slots just now
         self.alone = {node.name: threading.Lock() for node in view.nodes}
         self.deferred: list[Finding] = []
         # Slots that have a new owner, of which the other masters are to hear; the ids of the old and the new one.
@@ -84,11 +54,15 @@ class Board:
         self._begun = time.monotonic()
         self._done = (0, 0, 0)
         self._totals = (0, 0)
+        self._pairs: dict[tuple[str, str], tuple[int, int]] = {}
+        self._expected: dict[tuple[str, str], tuple[int, int]] = {}
 
     def anew(self, view: ClusterView) -> Board:
         """A board to finish with what is open, whatever there is; it remembers who owned what, and how far it came."""
-        board = Board(view, timeout=self.timeout, node_timeout=self.node_timeout, move_big=True, stop=threading.Event())
+        limits = replace(self.limits, move_big=True)
+        board = Board(view, timeout=self.timeout, node_timeout=self.node_timeout, limits=limits, stop=threading.Event())
         board._owned, board._begun, board._done, board._totals = self._owned, self._begun, self._done, self._totals
+        board._pairs, board._expected = self._pairs, self._expected
         return board
 
     # --- Whether to go on -------------------------------------------------------------------------------------------
@@ -153,6 +127,8 @@ class Board:
         source, target = ends
         with self._lock:
             self._done = (self._done[0] + count, self._done[1] + keys, self._done[2] + size)
+            pair = self._pairs.get((source.name, target.name), (0, 0))
+            self._pairs[source.name, target.name] = (pair[0] + count, pair[1] + keys)
             self._owned[target.id] = self._owned.get(target.id, Slots()) | slots
         if slots:
             self.news.append((slots, source.id, target.id))
@@ -163,8 +139,10 @@ class Board:
 
     # --- How far ----------------------------------------------------------------------------------------------------
 
-    def expect(self, slots: int, keys: int) -> None:
-        self._totals = (slots, keys)
+    def expect(self, pairs: Mapping[tuple[str, str], tuple[int, int]]) -> None:
+        """Slots and keys that are to go, by the names of source and target."""
+        self._expected = dict(pairs)
+        self._totals = (sum(slots for slots, _ in pairs.values()), sum(keys for _, keys in pairs.values()))
 
     @property
     def progress(self) -> Progress:
@@ -172,4 +150,8 @@ class Board:
         all_slots, all_keys = self._totals
         all_keys = max(all_keys, keys)
         left = size / keys * (all_keys - keys) if keys else 0
-        return Progress(slots, all_slots, keys, all_keys, size, int(size + left), time.monotonic() - self._begun)
+        with self._lock:
+            done = dict(self._pairs)
+        pairs = tuple(PairProgress(*pair, *done.get(pair, (0, 0)), *total) for pair, total in self._expected.items())
+        seconds = time.monotonic() - self._begun
+        return Progress(slots, all_slots, keys, all_keys, size, int(size + left), seconds, pairs)

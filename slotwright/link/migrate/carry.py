@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 
 from slotwright.errors import SlotwrightError
 from slotwright.link.migrate.keys import Listing, Lost, count, key_name, shown, survey
+from slotwright.link.migrate.pacer import Pacer
 from slotwright.link.migrate.wire import Failure, Reply, Wire, bulk, command, content
 
-# One MIGRATE blocks its source for about CALL seconds, and those in flight together for about BURST: that is what a
-# client feels. Both follow from the speed that is measured; SPEED (bytes a second) holds until then.
-CALL, BURST = 0.002, 0.006
-SPEED = 20e6
+SPEED = 20e6  # bytes a second, until it is measured
 MEASURED = 20_000  # bytes: what takes less says more of the network's delay
-IN_FLIGHT = 16
+MARKING, TAKING = 5e-6, 1e-5  # seconds that a SETSLOT takes, and one that makes the target the owner
 CALL_KEYS = 500
 KEY_COST = 120  # what a key costs besides its size, as bytes
 BIG_PACE = 20e-9  # seconds that a byte of a big key takes, until it is measured
@@ -83,7 +81,7 @@ class Carrier:
     """Empties slots of the source into the target, which is importing them.
 
     node_timeout (seconds): no call may block a node so long that the others take it for dead.
-    alone: a lock of the target, held during a call for a big key.
+    alone: a lock of the target, held during a call for a big key. pacer: how long a call may take.
     doubtful: keys of which the target may hold a copy that is ours, after a MIGRATE of them ended with IOERR. To be
     cleared when the source may have changed since.
     """
@@ -96,20 +94,21 @@ class Carrier:
         login: Login,
         node_timeout: float,
         alone: AbstractContextManager[object],
+        pacer: Pacer,
     ) -> None:
         self.source, self.target, self.ends = source, target, ends
         self.speed, self.big_pace = SPEED, BIG_PACE
         self.keys_moved = self.bytes_moved = 0
-        self._login, self._node_timeout, self._alone = login, node_timeout, alone
+        self._login, self._node_timeout, self._alone, self.pacer = login, node_timeout, alone, pacer
         self.doubtful: set[bytes] = set()
 
     # --- Looking ----------------------------------------------------------------------------------------------------
 
     def survey(self, slots: Sequence[int]) -> dict[int, Listing]:
-        return survey(self.source, slots)
+        return survey(self.source, slots, self.pacer)
 
     def counts(self, slots: Sequence[int]) -> dict[int, int]:
-        return count(self.source, slots)
+        return count(self.source, slots, self.pacer)
 
     def blocks(self, size: int) -> float:
         """Seconds for which a key of so many bytes blocks both nodes."""
@@ -128,18 +127,23 @@ class Carrier:
         groups = list(_groups(listed))
         for number, group in enumerate(groups):
             if not number:
-                self._stream((), group, listed, marked)
+                self._stream((), group, listed, marked, stopping)
             if stopping() and not marked.issuperset(group):
                 return
             following = groups[number + 1] if number + 1 < len(groups) and not stopping() else ()
-            left = self._stream(group, following, listed, marked)
+            left = self._stream(group, following, listed, marked, stopping)
             for slot in group:
                 if left.get(slot) != 0:
                     self.empty(slot)
                 emptied.add(slot)
 
     def _stream(
-        self, slots: Sequence[int], following: Sequence[int], listed: Mapping[int, Listing], marked: set[int]
+        self,
+        slots: Sequence[int],
+        following: Sequence[int],
+        listed: Mapping[int, Listing],
+        marked: set[int],
+        stopping: Callable[[], bool],
     ) -> dict[int, int]:
         """Send the keys of the slots; meanwhile mark the following ones. Slot → keys left, where that was told."""
         flying: deque[_Flying] = deque()
@@ -173,8 +177,11 @@ class Carrier:
                 sent_in_all += what.cost
             self.source.send([packed])
 
-        for slot in following:
+        together = self.pacer.at_once(MARKING)
+        for number, slot in enumerate(following):
             if slot not in marked:
+                while number % together == 0 and flying:
+                    land()
                 fly(command("CLUSTER", "SETSLOT", slot, "MIGRATING", self.ends[1].id), ("mark", slot))
         for slot in slots:
             small, big = listed[slot].split()
@@ -185,10 +192,12 @@ class Carrier:
                     self._big(slot, key, size)
                 begun, sent_in_all = time.monotonic(), 0
             for call in self._calls(slot, small):
-                while flying and (load + call.cost > BURST * self.speed or len(flying) >= IN_FLIGHT):
+                most, room = self.pacer.in_flight, self.pacer.burst * self.speed
+                while flying and (load + call.cost > room or len(flying) >= most):
                     land()
                 if failed:
                     break
+                self.pacer.before(len(call.keys), call.bytes, stopping)
                 fly(self._migrate(call.keys), call)
             fly(command("CLUSTER", "COUNTKEYSINSLOT", slot), ("count", slot))
         while flying:
@@ -201,11 +210,15 @@ class Carrier:
         return left
 
     def _calls(self, slot: int, listing: Listing) -> Iterator[_Call]:
-        """The keys in batches that take about CALL seconds each."""
+        """The keys in batches that take about as long as a call may."""
         first = 0
         total = len(listing.keys)
+        whole = sum(listing.sizes)
+        if total <= CALL_KEYS and whole + KEY_COST * total <= self.pacer.call * self.speed:
+            yield _Call(slot, listing.keys, whole)
+            return
         while first < total:
-            room, size, end = CALL * self.speed, 0, first
+            room, size, end = self.pacer.call * self.speed, 0, first
             while end < total and end - first < CALL_KEYS:
                 room -= listing.sizes[end] + KEY_COST
                 if room < 0 and end > first:
@@ -232,7 +245,7 @@ class Carrier:
             if not listing.keys:
                 time.sleep(BACK_OFF)
                 continue
-            self._stream([slot], (), {slot: listing}, {slot})
+            self._stream([slot], (), {slot: listing}, {slot}, lambda: False)
 
     def _big(self, slot: int, key: bytes, size: int) -> None:
         """One big key alone: with nothing else in flight here, and no other big one on its way to the target."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from slotwright.core.invariants import LAG_LIMIT, violations
 from slotwright.core.slots import Slots
@@ -27,28 +28,18 @@ from slotwright.link.migrate.before import (
     set_slots,
     settled,
 )
-from slotwright.link.migrate.board import Board, Progress, Reowned, Stopped
+from slotwright.link.migrate.board import Board, Reowned, Stopped
 from slotwright.link.migrate.carry import Carrier, Login, Peer
+from slotwright.link.migrate.limits import Limits, Show
+from slotwright.link.migrate.pacer import Prober
 from slotwright.link.migrate.pair import Pair
 from slotwright.link.migrate.wire import Wire, command
 from slotwright.link.observe import observe, wait_until
 from slotwright.link.waits import node_timeout
 
-Show = Callable[[Progress], None]
-
 THREADS = 16
-# How many sources send to one target at a time. Parallel ones queue there, so that clients of theirs wait longer.
-SOURCES_A_TARGET = 3
-TICK, SHOW_EVERY, LOOK_EVERY = 0.01, 1.0, 1.0  # seconds
+TICK, SHOW_EVERY, LOOK_EVERY, LEVEL_EVERY = 0.01, 1.0, 1.0, 0.5  # seconds
 TOLD_MOST = 30  # masters
-
-
-@dataclass(frozen=True)
-class Limits:
-    """move_big: move keys that block two nodes for long (see pair.BLOCK_SHARE). sources: at a time for one target."""
-
-    move_big: bool = False
-    sources: int = SOURCES_A_TARGET
 
 
 class FailedOver(Outdated):
@@ -98,7 +89,7 @@ class _Move:
             view,
             timeout=timeout,
             node_timeout=node_timeout(links, *sorted({step.node for step in steps})),
-            move_big=limits.move_big,
+            limits=limits,
             stop=stop,
         )
         self.ends = {step.node for step in steps} | {step.target for step in steps}
@@ -127,11 +118,13 @@ class _Move:
         counts = counted(self.steps, self.links)
         prove_room(self.steps, counts, self.view, self.links)
         jobs = [self._job(s.node, s.target, {slot: counts[s.node][slot] for slot in s.slots}) for s in self.steps]
-        self.board.expect(sum(len(j.counts) for j in jobs), sum(sum(j.counts.values()) for j in jobs))
+        self.board.expect({(j.source.name, j.target.name): (len(j.counts), sum(j.counts.values())) for j in jobs})
         first = first_slots(jobs, self.view)
-        self._together(first)
         begun = {slot for job in first for slot in job.counts}
-        self._together([Job(j.source, j.target, {s: n for s, n in j.counts.items() if s not in begun}) for j in jobs])
+        rest = [Job(j.source, j.target, {s: n for s, n in j.counts.items() if s not in begun}) for j in jobs]
+        with Prober(self.ends, self.links, self.limits, self.board.pacer, lambda: self.board.worked):
+            self._together(first)
+            self._together(rest)
         self._agreed()
         self.show(self.board.progress)
         if self.board.deferred:
@@ -163,9 +156,14 @@ class _Move:
         return moved
 
     def _marked_anew(self, step: MoveSlots) -> set[int]:
-        """Slots whose owner names somebody else, and of which the node holds keys: it has replaced that one since."""
+        """Slots that their owner has marked, and the node has not, though it holds keys of them.
+
+        Where the owner names somebody else, the node has replaced that one since; else its mark was cleared.
+        """
         node, owner = (self.view.by_name[name] for name in (step.node, step.target))
-        lost = Slots.of(s for s, other in owner.myself.migrating if other != node.id) & step.slots & owner.myself.slots
+        imported = {slot for slot, _ in node.myself.importing}
+        marked = Slots.of(s for s, other in owner.myself.migrating if other != node.id or s not in imported)
+        lost = marked & step.slots & owner.myself.slots
         if not lost:
             return set()
         counts = counted([MoveSlots(step.node, step.target, lost)], self.links)[step.node]
@@ -185,7 +183,8 @@ class _Move:
     def carrier(self, source: str, target: str) -> Carrier:
         wires = (Wire(self.links.another(source)), Wire(self.links.another(target)))
         ends = (self._peer(source), self._peer(target))
-        return Carrier(*wires, ends, self.login, self.board.node_timeout, self.board.alone[target])
+        lock = self.board.alone[target]
+        return Carrier(*wires, ends, self.login, self.board.node_timeout, lock, self.board.pacer)
 
     # --- Meanwhile --------------------------------------------------------------------------------------------------
 
@@ -206,22 +205,26 @@ class _Move:
                 job
                 for job in waiting
                 if job.source.name not in sources
-                and targets[job.target.name] < self.limits.sources
+                and targets[job.target.name] < self.board.pacer.sources
                 and job.target.name not in sources
                 and not targets[job.source.name]
             )
+            if sources and self.board.pacer.alone:
+                return None
             return max(free, key=lambda job: sum(job.counts.values()) + len(job.counts), default=None)
 
         def work() -> None:
+            step_back()
             while True:
                 with busy:
                     while (job := ready()) is None and waiting:
-                        busy.wait()
+                        busy.wait(LEVEL_EVERY)  # or until more may be worked at a time
                     if job is None:
                         return
                     waiting.remove(job)
                     sources.add(job.source.name)
                     targets[job.target.name] += 1
+                    self.board.worked = {*sources, *+targets}
                 pair = Pair(self.carrier(job.source.name, job.target.name), job.counts, self.board)
                 try:
                     pair.run()
@@ -236,6 +239,7 @@ class _Move:
                 with busy:
                     sources.discard(job.source.name)
                     targets[job.target.name] -= 1
+                    self.board.worked = {*sources, *+targets}
                     if self.board.ending:
                         waiting.clear()
                     busy.notify_all()
@@ -363,6 +367,12 @@ class _Move:
             seconds=self.board.timeout,
             purpose="config epochs of their own for all masters",
         )
+
+
+def step_back() -> None:
+    """Let what else runs on this machine, which may well be a node, go before this thread."""
+    with suppress(OSError, AttributeError):  # Linux only: elsewhere a thread has no priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _merged(steps: Iterable[MoveSlots]) -> list[MoveSlots]:

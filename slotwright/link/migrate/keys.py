@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+from slotwright.link.migrate.pacer import Pacer
 from slotwright.link.migrate.wire import Failure, Reply, Wire, command, content
 
 # A key of this size (bytes) is moved in a call of its own.
 BIG = 1 << 20
+# Seconds that these take a node: CLUSTER GETKEYSINSLOT, MEMORY USAGE, CLUSTER COUNTKEYSINSLOT.
+LISTING, SIZING, COUNTING = 3e-5, 2e-6, 2e-6
 LISTED = 100_000  # keys of a slot that are looked at together at the most
 
 
@@ -32,12 +36,17 @@ class Listing:
         return Listing([k for k, _ in small], [s for _, s in small]), [(k, s) for k, s in pairs if s >= BIG]
 
 
-def survey(wire: Wire, slots: Sequence[int], limit: int = LISTED) -> dict[int, Listing]:
+def survey(wire: Wire, slots: Sequence[int], pacer: Pacer, limit: int = LISTED) -> dict[int, Listing]:
     """The keys of each slot, and what memory each takes."""
     asked = [command("CLUSTER", "GETKEYSINSLOT", slot, limit) for slot in slots]
-    listed = [_keys(reply) for reply in wire.ask_many(asked, 64)]
+    listed = [_keys(reply) for reply in wire.ask_many(asked, min(64, pacer.at_once(LISTING)))]
     ask = b"*3\r\n$6\r\nMEMORY\r\n$5\r\nUSAGE\r\n"
-    sizes = wire.ask_numbers([ask + key for keys in listed for key in keys])
+    every = list(chain.from_iterable(listed))
+    sizes: list[int] = []
+    at_once = pacer.at_once(SIZING)
+    for first in range(0, len(every), at_once):
+        some = every[first : first + at_once]
+        sizes += wire.ask_number_each(ask.join((b"", *some)), len(some))
     found, at = {}, 0
     for slot, keys in zip(slots, listed, strict=True):
         found[slot] = Listing(keys, sizes[at : at + len(keys)])
@@ -45,9 +54,10 @@ def survey(wire: Wire, slots: Sequence[int], limit: int = LISTED) -> dict[int, L
     return found
 
 
-def count(wire: Wire, slots: Sequence[int]) -> dict[int, int]:
+def count(wire: Wire, slots: Sequence[int], pacer: Pacer | None = None) -> dict[int, int]:
     """Keys of each slot."""
-    numbers = wire.ask_numbers([command("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots])
+    at_once = pacer.at_once(COUNTING) if pacer else 1000
+    numbers = wire.ask_numbers([command("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots], at_once)
     if -1 in numbers:
         raise Lost(f"CLUSTER COUNTKEYSINSLOT {slots[numbers.index(-1)]} was refused")
     return dict(zip(slots, numbers, strict=True))

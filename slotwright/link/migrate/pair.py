@@ -12,14 +12,14 @@ from slotwright.core.slots import Slots
 from slotwright.errors import Finding, SlotwrightError
 from slotwright.link.connect import LinkDown
 from slotwright.link.migrate.board import Board
-from slotwright.link.migrate.carry import TRIES, Carrier
+from slotwright.link.migrate.carry import MARKING, TAKING, TRIES, Carrier
 from slotwright.link.migrate.keys import BIG, Listing, Lost, key_name, shown
 from slotwright.link.migrate.resume import STOPS, Action, End, Seen, resume
 from slotwright.link.migrate.wire import Reply, Wire, bulk, command
 
 # Slots that are open together: few where they hold keys, so that clients are seldom sent to and fro, that a move which
 # is told to stop has soon done so, and that little is open if this process dies.
-WINDOW_SLOTS, WINDOW_KEYS = 128, 2000
+WINDOW_SLOTS, WINDOW_KEYS = 128, 5000
 # A key that would block both nodes for more than this part of the node timeout stays where it is, unless told.
 BLOCK_SHARE = 0.25
 LOOK_EVERY, CHECK_EVERY = 0.2, 0.05  # seconds
@@ -36,6 +36,7 @@ class Pair:
     def __init__(self, carrier: Carrier, counts: Mapping[int, int], board: Board, replaced: str = "") -> None:
         self.carrier, self.board, self.counts, self._replaced = carrier, board, counts, replaced
         self.source, self.target = carrier.ends
+        self._valkey = board.view.by_name[self.target.name].flavor == "valkey"
         self.seen: dict[int, Seen] = {}
         self.window: tuple[int, ...] = ()
         self._told = (0, 0)
@@ -210,7 +211,7 @@ class Pair:
     def _deferred(self, slot: int, listing: Listing) -> bool:
         size = max(listing.sizes, default=0)
         blocked = self.carrier.blocks(size)
-        if size < BIG or self.board.move_big or blocked <= BLOCK_SHARE * self.board.node_timeout:
+        if size < BIG or self.board.limits.move_big or blocked <= BLOCK_SHARE * self.board.node_timeout:
             return False
         key = listing.keys[listing.sizes.index(size)]
         self.board.defer(
@@ -231,7 +232,7 @@ class Pair:
         zero = [slot for slot, keys in counted.items() if not keys]
         again = self.carrier.counts([slot for slot in zero if slot not in emptied])
         self._update([slot for slot in zero if not again.get(slot)], keys=False)
-        self._do(Action.TAKE, slots, "NODE", self.target.id, target_says=End.TARGET, importing=None)
+        self._take(self._due(Action.TAKE, slots))
         self._do(Action.GIVE, slots, "NODE", self.target.id, source_says=End.TARGET, migrating=None)
         self._do(Action.CLEAR_TARGET, slots, "STABLE", importing=None)
         self._do(Action.CLEAR_SOURCE, slots, "STABLE", migrating=None)
@@ -299,8 +300,33 @@ class Pair:
         self._set(at or (self.carrier.source if at_source else self.carrier.target), due, *words)
         self._update(due, **then)
 
+    def _take(self, slots: Sequence[int]) -> None:
+        """SETSLOT NODE at the target, as one transaction: all of it or nothing, and one message to the cluster.
+
+        A node that takes a slot which it was importing gets a new config epoch and tells everybody, who compare all its
+        slots with what they know, and save. Of the slots of a transaction only the last one is still importing when it
+        is taken. (Valkey's SETSLOT waits for the replicas, and may not be in a transaction.)
+        """
+        if self._valkey:
+            self._set(self.carrier.target, slots, "NODE", self.target.id)
+            self._update(slots, target_says=End.TARGET, importing=None)
+            return
+        together = self.carrier.pacer.at_once(TAKING)
+        for begin in range(0, len(slots), together):
+            *first, last = some = slots[begin : begin + together]
+            packed = [command("MULTI")]
+            for slot in first:
+                packed.append(command("CLUSTER", "SETSLOT", slot, "STABLE"))
+                packed.append(command("CLUSTER", "SETSLOT", slot, "NODE", self.target.id))
+            packed.append(command("CLUSTER", "SETSLOT", last, "NODE", self.target.id))
+            *_, done = self.carrier.target.ask(*packed, command("EXEC"))
+            if not isinstance(done, list) or any(reply != b"OK" for reply in done):
+                raise Lost(f"CLUSTER SETSLOT NODE of the slots {Slots.of(some)} was answered with: {shown(done)}")
+            self._update(some, target_says=End.TARGET, importing=None)
+
     def _set(self, wire: Wire, slots: Sequence[int], *words: str) -> None:
-        replies = wire.ask_many([command("CLUSTER", "SETSLOT", slot, *words) for slot in slots])
+        packed = [command("CLUSTER", "SETSLOT", slot, *words) for slot in slots]
+        replies = wire.ask_many(packed, self.carrier.pacer.at_once(MARKING))
         for slot, reply in zip(slots, replies, strict=True):
             # A source that has given all it had may have become a replica of the target by itself.
             if reply != b"OK" and not (

@@ -84,20 +84,27 @@ class Wire:
         numbers: list[int] = []
         for first in range(0, len(packed), at_once):
             some = packed[first : first + at_once]
-            self.send(some)
-            missing = len(some)
-            while missing:
-                lines = self._data[self._at :].split(b"\r\n", missing)
-                complete = lines[:-1]
-                if any(line[:1] not in b":-" or not line for line in complete):
-                    # A string or an array takes more than a line: one by one.
-                    numbers += [reply if isinstance(reply, int) else -1 for reply in self.receive(missing)]
-                    break
+            numbers += self.ask_number_each(b"".join(some), len(some))
+        return numbers
+
+    def ask_number_each(self, packed: bytes, count: int) -> list[int]:
+        """The numbers that `count` commands are answered with, which are packed together; -1 for any other answer."""
+        self.send([packed])
+        numbers: list[int] = []
+        while (missing := count - len(numbers)) > 0:
+            lines = self._data[self._at :].split(b"\r\n", missing)
+            complete = lines[:-1]
+            told = b"".join(complete)
+            if told.count(b":") == len(complete) and told.translate(None, b":").lstrip(b"-").isdigit():
+                numbers += map(int, b" ".join(complete).translate(None, b":").split())
+            elif any(line[:1] not in b":-" or not line for line in complete):
+                # A string or an array takes more than a line: one by one.
+                return numbers + [reply if isinstance(reply, int) else -1 for reply in self.receive(missing)]
+            else:
                 numbers += [int(line[1:]) if line[:1] == b":" else -1 for line in complete]
-                missing -= len(complete)
-                self._data, self._at = lines[-1], 0
-                if missing:
-                    self._fill(None)
+            self._data, self._at = lines[-1], 0
+            if len(numbers) < count:
+                self._fill(None)
         return numbers
 
     def receive(self, count: int = 1, timeout: float | None = None) -> list[Reply]:
