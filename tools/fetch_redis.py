@@ -85,12 +85,15 @@ def from_package(into: Path) -> Path:
 def from_suite(suites: str, flavor: str) -> Callable[[Path], Path]:
     """The server of another suite of Debian, with all its libraries and their loader: it runs on any distribution.
 
+    Of several suites the first one is preferred.
+
     The programs are real binaries, not wrappers, with the paths of loader and libraries in .cache/ written into them.
     They may be copied elsewhere on this machine.
     """
 
     def fetch(into: Path) -> Path:
-        root = unpacked(other_suites(into, suites), into, f"{flavor}-tools", "patchelf")
+        apt = [*other_suites(into, suites), f"-oAPT::Default-Release={suites.split()[0]}"]
+        root = unpacked(apt, into, f"{flavor}-tools", "patchelf")
         loader = next(root.glob("lib64/ld-linux-*"), None) or next(root.rglob("ld-linux-*.so.*"))
         folders = ":".join(sorted({str(library.parent) for library in root.rglob("*.so.*")}))
         libraries, programs = into / "lib", into / "bin"
@@ -185,6 +188,9 @@ VERSIONS: dict[str, Callable[[Path], Path]] = {
     "8.0.2": from_suite("trixie", "redis"),
     "valkey-8.0.1": from_suite("bookworm bookworm-backports", "valkey"),
     "valkey-8.1.1": from_suite("trixie", "valkey"),
+    # Servers that move slots by themselves.
+    "8.6.3": from_suite("experimental sid", "redis"),
+    "valkey-9.1.2": from_suite("sid", "valkey"),
 }
 OTHERS: dict[str, Callable[[Path], Path]] = {
     "headers": headers,

@@ -55,6 +55,11 @@ def rdb_format(node: NodeView) -> int | None:
     return RDB_FORMATS.get((node.flavor, series(node.version)))
 
 
+def moves_slots_itself(node: NodeView) -> bool:
+    """Whether it has CLUSTER MIGRATION (Redis 8.4) or CLUSTER MIGRATESLOTS (Valkey 9.0)."""
+    return numbers(node.version) >= ((9, 0) if node.flavor == "valkey" else (8, 4))
+
+
 def version_findings(nodes: Iterable[NodeView], *, strict: bool) -> tuple[Finding, ...]:
     """Versions below their floor or out of support (ERROR when strict, else WARNING), and a mix of versions."""
     by_version: dict[tuple[str, str], list[str]] = {}

@@ -21,13 +21,14 @@ from slotwright.core.steps import (
     SetEpoch,
     Step,
 )
-from slotwright.core.versions import numbers
+from slotwright.core.versions import moves_slots_itself, numbers
 from slotwright.core.view import ClusterView
 from slotwright.errors import Finding
 from slotwright.link.connect import LinkDown, Links
 
 Command = tuple[str | int, ...]
 
+_TASKS_OF_VALKEY = ("MIGRATESLOTS", "GETSLOTMIGRATIONS", "CANCELSLOTMIGRATIONS")
 _WITH_SUBCOMMANDS = frozenset({"ACL", "CLIENT", "CLUSTER", "CONFIG", "FUNCTION", "MEMORY"})
 
 
@@ -97,6 +98,12 @@ def _(step: MoveSlots, view: ClusterView) -> dict[str, list[Command]]:
         found[step.target] += [("MULTI",), ("EXEC",)]
     if not view.by_name[step.target].myself.slots:
         found[step.target] += [("BGREWRITEAOF",), ("BGSAVE",)]
+    ends = [view.by_name[name] for name in (step.node, step.target)]
+    if all(map(moves_slots_itself, ends)):
+        if ends[0].flavor == "valkey":
+            found[step.node] += [("CLUSTER", word) for word in _TASKS_OF_VALKEY]
+        else:
+            found[step.target].append(("CLUSTER", "MIGRATION", "STATUS", "ALL"))
     return found
 
 

@@ -142,11 +142,15 @@ class Link:
 
     def call(self, *args: Any, timeout: float | None = None) -> Any:
         """One command, one reply. Raises ResponseError or LinkDown; timeout (seconds) replaces command_timeout."""
-        self.send([args])
-        reply = self.receive(1, timeout)[0]
+        reply = self.call_or_error(*args, timeout=timeout)
         if isinstance(reply, ResponseError):
             raise reply
         return reply
+
+    def call_or_error(self, *args: Any, timeout: float | None = None) -> Any:
+        """As `call`, with a ResponseError as a value."""
+        self.send([args])
+        return self.receive(1, timeout)[0]
 
     def send(self, commands: Sequence[Command]) -> None:
         """Write all commands. Replies are read only where the window is full, and kept. Raises LinkDown."""

@@ -26,6 +26,7 @@ from slotwright.link.commands import forbidden
 from slotwright.link.connect import Links
 from slotwright.link.holdings import with_foreign
 from slotwright.link.migrate import Control
+from slotwright.link.migrate.atomic import running
 from slotwright.link.observe import POLL_MOST, observe, wait_until
 from slotwright.manager.progress import PROGRESS, Told
 from slotwright.manager.request import Request, read_request
@@ -154,7 +155,7 @@ def _loaded(request: Request, links: Links) -> ClusterView:
 def settled_view(request: Request, links: Links) -> ClusterView:
     """What there is once it has come to rest."""
     view = wait_until(
-        unsettled,
+        lambda view: unsettled(view) or running(view, links),
         lambda: observe(request.topology, links),
         seconds=request.timeout,
         purpose="the nodes to agree with each other and their replicas to be in sync",

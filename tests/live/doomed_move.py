@@ -20,6 +20,7 @@ from slotwright.core.topology import Topology
 from slotwright.link.access import Access
 from slotwright.link.connect import Link, Links
 from slotwright.link.migrate import Limits, move
+from slotwright.link.migrate.limits import Strategy
 from slotwright.link.migrate.wire import Wire
 from slotwright.link.observe import observe
 from tests.live.servers import ROOT
@@ -35,6 +36,7 @@ class Doom:
     number: int = 0
     how: signal.Signals = signal.SIGKILL
     sources: int = 1
+    strategy: Strategy = "classic"
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def live(doom: Doom, told: int) -> None:
     with Links(doom.topology.instances, doom.access) as links:
         view = observe(doom.topology, links)
         arm(doom, told)
-        limits = Limits(sources=doom.sources)
+        limits = Limits(sources=doom.sources, strategy=doom.strategy)
         move(doom.steps, doom.topology, view, links, timeout=20, limits=limits)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from slotwright.core.parse import parse_info
 from slotwright.core.slots import Slots
@@ -14,7 +13,7 @@ from slotwright.core.topology import Topology
 from slotwright.core.view import ClusterView, union
 from slotwright.errors import Finding, Refused, SlotwrightError
 from slotwright.link.connect import LinkDown, Links
-from slotwright.link.migrate.carry import Peer
+from slotwright.link.migrate.carry import Job
 from slotwright.link.migrate.keys import Lost, count, survey
 from slotwright.link.migrate.limits import Limits
 from slotwright.link.migrate.pacer import Pacer
@@ -26,15 +25,6 @@ SAMPLED_SLOTS, SAMPLED_KEYS = 32, 16
 
 Counts = Mapping[str, Mapping[int, int]]
 """By source: the keys of each slot that it is to give."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """Slots that go from one node to another, each with the number of its keys."""
-
-    source: Peer
-    target: Peer
-    counts: Mapping[int, int]
 
 
 def settled(steps: Sequence[MoveSlots], topology: Topology, links: Links, timeout: float) -> ClusterView:
@@ -150,7 +140,7 @@ def prove_room(steps: Sequence[MoveSlots], counts: Counts, view: ClusterView, li
     """Raises Refused where a target has no memory for what is to come."""
     limited = {step.target for step in steps if view.by_name[step.target].maxmemory}
     sources = {step.node for step in steps if step.target in limited}
-    mean = {name: _mean_size(name, counts[name], links) for name in sorted(sources)}
+    mean = {name: mean_size(name, counts[name], links) for name in sorted(sources)}
     needed: Counter[str] = Counter()
     for step in (step for step in steps if step.target in limited):
         needed[step.target] += int(sum(counts[step.node][slot] for slot in step.slots) * mean[step.node])
@@ -165,7 +155,7 @@ def prove_room(steps: Sequence[MoveSlots], counts: Counts, view: ClusterView, li
         raise Refused(full)
 
 
-def _mean_size(name: str, counts: Mapping[int, int], links: Links) -> float:
+def mean_size(name: str, counts: Mapping[int, int], links: Links) -> float:
     """Bytes a key, from a sample over all slots."""
     keyed = [slot for slot, keys in counts.items() if keys]
     wire = Wire(links.another(name))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from slotwright.core.slots import Slots
 from slotwright.core.view import ClusterView
-from slotwright.errors import Finding, SlotwrightError
-from slotwright.link.migrate.carry import Peer
+from slotwright.errors import Finding, Outdated, SlotwrightError
+from slotwright.link.migrate.carry import Job, Peer
 from slotwright.link.migrate.limits import Limits
 from slotwright.link.migrate.pacer import Pacer
 from slotwright.link.migrate.progress import PairProgress, Progress
@@ -23,6 +23,10 @@ RAMP = 16
 
 class Stopped(Exception):
     """The move ends early: it was told to, or another pair failed. Nothing is open here."""
+
+
+class FailedOver(Outdated):
+    """A failover made the plan outdated. Nothing is open; planning again goes on from there."""
 
 
 class Reowned(Exception):
@@ -139,10 +143,14 @@ class Board:
 
     # --- How far ----------------------------------------------------------------------------------------------------
 
-    def expect(self, pairs: Mapping[tuple[str, str], tuple[int, int]]) -> None:
-        """Slots and keys that are to go, by the names of source and target."""
-        self._expected = dict(pairs)
-        self._totals = (sum(slots for slots, _ in pairs.values()), sum(keys for _, keys in pairs.values()))
+    def expect(self, jobs: Iterable[Job]) -> None:
+        """What is to go in all."""
+        for job in jobs:
+            pair = (job.source.name, job.target.name)
+            slots, keys = self._expected.get(pair, (0, 0))
+            self._expected[pair] = (slots + len(job.counts), keys + sum(job.counts.values()))
+        every = self._expected.values()
+        self._totals = (sum(slots for slots, _ in every), sum(keys for _, keys in every))
 
     @property
     def progress(self) -> Progress:

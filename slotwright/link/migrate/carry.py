@@ -48,6 +48,20 @@ class Peer:
 
 
 @dataclass(frozen=True)
+class Job:
+    """Slots that go from one node to another, each with the number of its keys.
+
+    atomic: the servers move them by themselves. alone: the target takes from nobody else meanwhile.
+    """
+
+    source: Peer
+    target: Peer
+    counts: Mapping[int, int]
+    atomic: bool = False
+    alone: bool = False
+
+
+@dataclass(frozen=True)
 class Login:
     """What the source logs in to the target with."""
 
@@ -214,7 +228,7 @@ class Carrier:
         first = 0
         total = len(listing.keys)
         whole = sum(listing.sizes)
-        if total <= CALL_KEYS and whole + KEY_COST * total <= self.pacer.call * self.speed:
+        if 0 < total <= CALL_KEYS and whole + KEY_COST * total <= self.pacer.call * self.speed:
             yield _Call(slot, listing.keys, whole)
             return
         while first < total:

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from dataclasses import replace
 
 from slotwright.core.invariants import LAG_LIMIT, violations
 from slotwright.core.slots import Slots
 from slotwright.core.steps import MoveSlots
 from slotwright.core.topology import Topology
 from slotwright.core.view import ClusterView, Member
-from slotwright.errors import Outdated, Refused, SlotwrightError
+from slotwright.errors import Refused, SlotwrightError
 from slotwright.link.connect import LinkDown, Links
 from slotwright.link.disk import write_anew
+from slotwright.link.migrate.atomic import AtomicPair, able, unable, unmarked
 from slotwright.link.migrate.before import (
-    Job,
+    Counts,
     close_lone,
     counted,
     first_slots,
+    mean_size,
     one_database,
     prove_clean,
     prove_room,
     set_slots,
     settled,
 )
-from slotwright.link.migrate.board import Board, Reowned, Stopped
-from slotwright.link.migrate.carry import Carrier, Login, Peer
+from slotwright.link.migrate.board import Board, FailedOver, Reowned
+from slotwright.link.migrate.carry import Carrier, Job, Login, Peer
+from slotwright.link.migrate.crew import Crew, Worker
 from slotwright.link.migrate.limits import Limits, Show
 from slotwright.link.migrate.pacer import Prober
 from slotwright.link.migrate.pair import Pair
@@ -37,13 +39,8 @@ from slotwright.link.migrate.wire import Wire, command
 from slotwright.link.observe import observe, wait_until
 from slotwright.link.waits import node_timeout
 
-THREADS = 16
-TICK, SHOW_EVERY, LOOK_EVERY, LEVEL_EVERY = 0.01, 1.0, 1.0, 0.5  # seconds
+TICK, SHOW_EVERY, LOOK_EVERY = 0.01, 1.0, 1.0  # seconds
 TOLD_MOST = 30  # masters
-
-
-class FailedOver(Outdated):
-    """A failover made the plan outdated. Nothing is open; planning again goes on from there."""
 
 
 class Paused(SlotwrightError):
@@ -117,8 +114,9 @@ class _Move:
         write_anew(sorted(empty), self.links, timeout=self.board.timeout)
         counts = counted(self.steps, self.links)
         prove_room(self.steps, counts, self.view, self.links)
-        jobs = [self._job(s.node, s.target, {slot: counts[s.node][slot] for slot in s.slots}) for s in self.steps]
-        self.board.expect({(j.source.name, j.target.name): (len(j.counts), sum(j.counts.values())) for j in jobs})
+        jobs, atomic = self._jobs(counts)
+        self.board.expect([*jobs, *atomic])
+        self._together(atomic)
         first = first_slots(jobs, self.view)
         begun = {slot for job in first for slot in job.counts}
         rest = [Job(j.source, j.target, {s: n for s, n in j.counts.items() if s not in begun}) for j in jobs]
@@ -172,6 +170,33 @@ class _Move:
         set_slots(step.target, keyed, "MIGRATING", node.id, links=self.links)
         return set(keyed)
 
+    def _jobs(self, counts: Counts) -> tuple[list[Job], list[Job]]:
+        """What goes key by key, and what the servers move by themselves. Raises Refused where they cannot, and must."""
+        strategy = self.limits.strategy
+        if strategy == "atomic" and (findings := unable(self.steps, self.view)):
+            raise Refused(findings)
+        jobs: list[Job] = []
+        atomic: list[Job] = []
+        for step in self.steps:
+            whole = strategy != "classic" and not self.limits.gentle and able(step, self.view)
+            some = unmarked(step, self.view) if whole else Slots()
+            for slots, into in ((step.slots - some, jobs), (some, atomic)):
+                if slots:
+                    into.append(self._job(step.node, step.target, {slot: counts[step.node][slot] for slot in slots}))
+        # Redis imports for one source at a time.
+        return jobs, [replace(j, atomic=True, alone=not self._is_valkey(j.target.name)) for j in atomic]
+
+    def _is_valkey(self, name: str) -> bool:
+        return self.view.by_name[name].flavor == "valkey"
+
+    def _worker(self, job: Job) -> Worker:
+        source, target = job.source.name, job.target.name
+        if job.atomic:
+            size = mean_size(source, job.counts, self.links)
+            links = (self.links.another(source), self.links.another(target))
+            return AtomicPair(links, (job.source, job.target), job.counts, self.board, size)
+        return Pair(self.carrier(source, target), job.counts, self.board)
+
     def _job(self, source: str, target: str, counts: Mapping[int, int]) -> Job:
         return Job(self._peer(source), self._peer(target), counts)
 
@@ -190,78 +215,23 @@ class _Move:
 
     def _together(self, jobs: Iterable[Job]) -> None:
         """All pairs, as many at a time as may be; watched, and told on, from this thread."""
-        waiting = [job for job in jobs if job.counts]
-        failures: list[Exception] = []
-        reowned: list[Pair] = []
-        busy = threading.Condition()
-        sources: set[str] = set()
-        targets: Counter[str] = Counter()
-
-        def ready() -> Job | None:
-            # No node gives and takes at the same time: between a target's NODE and the source's, the source still
-            # claims the slot. If it then gets a newer epoch by a slot that it takes itself, the target believes it, and
-            # deletes the slot's keys (seen once in 14 runs with Redis 7.0).
-            free = (
-                job
-                for job in waiting
-                if job.source.name not in sources
-                and targets[job.target.name] < self.board.pacer.sources
-                and job.target.name not in sources
-                and not targets[job.source.name]
-            )
-            if sources and self.board.pacer.alone:
-                return None
-            return max(free, key=lambda job: sum(job.counts.values()) + len(job.counts), default=None)
-
-        def work() -> None:
-            step_back()
-            while True:
-                with busy:
-                    while (job := ready()) is None and waiting:
-                        busy.wait(LEVEL_EVERY)  # or until more may be worked at a time
-                    if job is None:
-                        return
-                    waiting.remove(job)
-                    sources.add(job.source.name)
-                    targets[job.target.name] += 1
-                    self.board.worked = {*sources, *+targets}
-                pair = Pair(self.carrier(job.source.name, job.target.name), job.counts, self.board)
-                try:
-                    pair.run()
-                except Stopped:
-                    pass
-                except Reowned:
-                    reowned.append(pair)
-                    self.board.failed.set()
-                except Exception as error:
-                    failures.append(error)
-                    self.board.failed.set()
-                with busy:
-                    sources.discard(job.source.name)
-                    targets[job.target.name] -= 1
-                    self.board.worked = {*sources, *+targets}
-                    if self.board.ending:
-                        waiting.clear()
-                    busy.notify_all()
-
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(THREADS, len(waiting)))]
-        for thread in threads:
-            thread.start()
+        crew = Crew(jobs, self.board, self._worker)
         try:
-            while any(thread.is_alive() for thread in threads):
+            while crew.working:
                 self._tick()
         except BaseException:
-            self._wind_up(threads)
+            self._wind_up(crew)
             raise
         self._tell()
-        for pair in reowned:
+        for pair in crew.reowned:
             self._finish(pair)
-        if failures:
-            for other in failures[1:]:
-                failures[0].add_note(str(other))
-            raise failures[0]
-        if reowned:
-            ends = f"{reowned[0].source.name} and {reowned[0].target.name}"
+        if crew.failures:
+            first, *others = crew.failures
+            for other in others:
+                first.add_note(str(other))
+            raise first
+        if crew.reowned:
+            ends = f"{crew.reowned[0].source.name} and {crew.reowned[0].target.name}"
             raise FailedOver(
                 f"one of {ends} was replaced by a replica of its own while slots moved; what was open is closed",
                 where=f"nodes {ends}",
@@ -329,11 +299,11 @@ class _Move:
 
     # --- Ends -------------------------------------------------------------------------------------------------------
 
-    def _wind_up(self, threads: Sequence[threading.Thread]) -> None:
+    def _wind_up(self, crew: Crew) -> None:
         """End early: let the pairs close what is open, and tell of what has moved."""
         self.board.stop.set()
         deadline = time.monotonic() + self.board.timeout
-        while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
+        while crew.working and time.monotonic() < deadline:
             time.sleep(TICK)
         self._tell()
 
@@ -367,12 +337,6 @@ class _Move:
             seconds=self.board.timeout,
             purpose="config epochs of their own for all masters",
         )
-
-
-def step_back() -> None:
-    """Let what else runs on this machine, which may well be a node, go before this thread."""
-    with suppress(OSError, AttributeError):  # Linux only: elsewhere a thread has no priority of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _merged(steps: Iterable[MoveSlots]) -> list[MoveSlots]:
