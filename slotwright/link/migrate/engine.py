@@ -26,8 +26,10 @@ from slotwright.link.migrate.before import (
     one_database,
     prove_clean,
     prove_room,
+    seals,
     set_slots,
     settled,
+    without,
 )
 from slotwright.link.migrate.board import Board, FailedOver, Reowned
 from slotwright.link.migrate.carry import Carrier, Job, Login, Peer
@@ -40,6 +42,7 @@ from slotwright.link.observe import observe, wait_until
 from slotwright.link.waits import node_timeout
 
 TICK, SHOW_EVERY, LOOK_EVERY = 0.01, 1.0, 1.0  # seconds
+QUIET = 0.05  # seconds in which messages that are under way between the nodes arrive
 TOLD_MOST = 30  # masters
 
 
@@ -118,11 +121,14 @@ class _Move:
         self.board.expect([*jobs, *atomic])
         self._together(atomic)
         first = first_slots(jobs, self.view)
-        begun = {slot for job in first for slot in job.counts}
-        rest = [Job(j.source, j.target, {s: n for s, n in j.counts.items() if s not in begun}) for j in jobs]
+        jobs = without(jobs, first)
+        last = seals(jobs, self.view)
         with Prober(self.ends, self.links, self.limits, self.board.pacer, lambda: self.board.worked):
             self._together(first)
-            self._together(rest)
+            self._together(without(jobs, last))
+            if last:
+                time.sleep(QUIET)
+                self._together(last)
         self._agreed()
         self.show(self.board.progress)
         if self.board.deferred:
