@@ -321,8 +321,9 @@ def main() -> None:
                     )
                     if given.json:
                         given.json.write_text(json.dumps([asdict(run) for run in runs], indent=1))
-    title = f"`python -m benchmarks.reshard {' '.join(sys.argv[1:])}`\n\n" if len(sys.argv) > 1 else ""
-    text = title + table(runs)
+    asked = f"--data {given.data} --from {given.masters} --to {given.to} --tools {given.tools} --pairs {given.pairs}"
+    asked += f" --server {given.server}" if given.server else ""
+    text = f"`python -m benchmarks.reshard {asked}`\n\n{table(runs)}"
     print(text)
     if given.section:
         write_section(given.section, text)

@@ -16,7 +16,6 @@ from tests.live.doomed_move import Doom, Graveyard
 from tests.live.moves import Cluster, start_cluster
 from tests.live.servers import Servers, binary, wait_settled, wait_until
 from tests.live.workload import Workload
-from tests.soak import SOAK
 
 LOOPBACK = "127.49"
 ATOMIC = Limits(strategy="atomic")
@@ -86,6 +85,7 @@ def test_stopped_a_task_is_cancelled_and_a_further_run_does_it(server: str, serv
     cluster.assert_whole()
 
 
+@pytest.mark.soak
 def test_killed_at_some_command_one_run_finishes_the_move(server: str, servers: Servers) -> None:
     """The task goes on without its controller: who comes next waits for its end."""
     cluster = start_cluster(servers, binary=server)
@@ -98,7 +98,7 @@ def test_killed_at_some_command_one_run_finishes_the_move(server: str, servers: 
         whole = graveyard.bury(Doom(cluster.site.topology, access, steps, strategy="atomic"))
         assert whole.status == 0
         cluster.move(back)
-        for number in range(1, whole.written + 1, max(1, whole.written // (30 if SOAK else 3))):
+        for number in range(1, whole.written + 1, max(1, whole.written // 30)):
             end = graveyard.bury(Doom(cluster.site.topology, access, steps, number, strategy="atomic"))
             assert end.status in (-signal.SIGKILL, 0)
             with cluster.site.links() as links:

@@ -18,8 +18,8 @@ from tests.soak import SOAK
 
 LOOPBACK = "127.41"
 SEED = 20261121
-POINTS = 10_000 if SOAK else 25
-FAULTY_POINTS = 100 if SOAK else 3  # for each fault
+POINTS = 10_000 if SOAK else 15
+FAULTY_POINTS = 100 if SOAK else 2  # for each fault
 # A master votes for one replica of a shard in two node timeouts.
 FRAIL: dict[str, Value] = {"appendonly": True, "cluster-node-timeout": 1000}
 SLOTS = range(100, 106)

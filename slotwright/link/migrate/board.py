@@ -18,7 +18,8 @@ from slotwright.link.migrate.progress import PairProgress, Progress
 
 # A client that has not heard of a new master yet may fail when ASK sends it there (redis-py 8.1 does), and hears of it
 # by MOVED. So while a master owns few slots, few are on their way to it at a time: one for RAMP of those that it owns.
-RAMP = 16
+# Slots without keys are open for a moment only: one for STEEP.
+RAMP, STEEP = 16, 4
 
 
 class Stopped(Exception):
@@ -119,9 +120,9 @@ class Board:
 
     # --- Slots ------------------------------------------------------------------------------------------------------
 
-    def room(self, target: Peer, most: int) -> int:
-        """How many slots may be open together on their way to this target."""
-        return min(most, max(1, len(self._owned.get(target.id, Slots())) // RAMP))
+    def room(self, target: Peer, most: int, *, keyed: bool) -> int:
+        """How many slots may be open together on their way to this target. keyed: there are keys in some."""
+        return min(most, max(1, len(self._owned.get(target.id, Slots())) // (RAMP if keyed else STEEP)))
 
     def arrived(self, ends: tuple[Peer, Peer], slots: Slots, count: int, *, keys: int, size: int) -> None:
         """These slots have gone from one to the other, and so many keys (of so many bytes) with them.

@@ -61,10 +61,11 @@ class Pair:
     def _windows(self) -> Iterator[tuple[int, ...]]:
         """What is open already comes first."""
         waiting = deque(sorted(self.counts, key=lambda slot: self.seen[slot] in _UNTOUCHED))
+        keyed = any(self.counts.values())
         while waiting:
             window: list[int] = []
             keys = 0
-            room = self.board.room(self.target, WINDOW_SLOTS)
+            room = self.board.room(self.target, WINDOW_SLOTS, keyed=keyed)
             while waiting and len(window) < room and (not window or keys + self.counts[waiting[0]] <= WINDOW_KEYS):
                 window.append(waiting.popleft())
                 keys += self.counts[window[-1]]
