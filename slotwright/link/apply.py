@@ -43,7 +43,7 @@ from slotwright.link.failover import fail_over
 from slotwright.link.functions import load
 from slotwright.link.lock import Lock
 from slotwright.link.mend import Mender, forsaken, needed
-from slotwright.link.migrate import Control, move
+from slotwright.link.migrate import Control, Paused, move
 from slotwright.link.observe import observe, wait_until
 from slotwright.link.remove import leave
 
@@ -82,6 +82,8 @@ def apply(
         accepted = (*violations(topology, simulate(view, plan.steps)), *violations(topology, run.thorough_look()))
         try:
             for steps in _stages(plan.steps, parallel):
+                if run.control.stop.is_set():
+                    raise Paused("told to stop between two steps", remedy="run again to go on", code="paused")
                 lock.prove()
                 view = run.stage(view, steps)
         except BaseException as error:

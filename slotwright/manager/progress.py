@@ -30,7 +30,7 @@ class Told(AbstractContextManager["Told"]):
     where: path of the file, and pid of who reads it; None for nobody. Each line has the time ("at", seconds since the
     epoch) and either a "line" for people or the fields of a Progress. The move is stopped, so that no slot is left
     open, by SIGINT or SIGTERM, by a file of that path with ".stop" at its end, and when the reader is gone: Ctrl-C ends
-    Ansible's worker, but not a module that it has started.
+    Ansible's worker, but not a module that it has started. A second signal ends it at once.
     """
 
     def __init__(self, where: Mapping[str, Any] | None) -> None:
@@ -73,6 +73,8 @@ class Told(AbstractContextManager["Told"]):
                 file.write(json.dumps({"at": round(time.time(), 2), **entry}) + "\n")
 
     def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
+        if self.stop.is_set():
+            raise KeyboardInterrupt  # who asks twice will not wait
         self.stop.set()
 
     def _watch(self) -> None:
