@@ -197,9 +197,9 @@ def seals(jobs: Iterable[Job], view: ClusterView) -> list[Job]:
         node = view.by_name[job.target.name]
         if node.flavor == "redis" and (7, 0) <= numbers(node.version) < (8, 0):
             for slot, keys in job.counts.items():
-                if job.target.name not in best or (keys, slot) < best[job.target.name][:2]:
-                    best[job.target.name] = (keys, slot, job)
-    return [Job(job.source, job.target, {slot: keys}) for keys, slot, job in best.values()]
+                if job.target.name not in best or (keys, -slot) < best[job.target.name][:2]:
+                    best[job.target.name] = (keys, -slot, job)
+    return [Job(job.source, job.target, {-after: keys}) for keys, after, job in best.values()]
 
 
 def without(jobs: Iterable[Job], others: Iterable[Job]) -> list[Job]:
