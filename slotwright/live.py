@@ -1,10 +1,9 @@
-"""Showing how far a module has come while it runs: for the action plugins of long modules."""
+"""Showing how far a module has come while it runs: the action plugin of long modules."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -12,31 +11,43 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ansible.plugins.action import ActionBase
+
 SHOW_EVERY = 2.0  # seconds between two lines about a move; what is done is shown at once
 LOOK_EVERY = 0.2
+
+
+class LiveAction(ActionBase):
+    """Starts the module, and shows how far it has come. Only on the controller itself a file tells that."""
+
+    def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        if self._connection.transport != "local" or self._task.check_mode:
+            result |= self._execute_module(task_vars=task_vars)
+            return result
+        with live(self._display.display, f"  {self._task.args.get('name', '')}: ") as progress:
+            options = self._task.args | {"progress": progress}
+            result |= self._execute_module(module_args=options, task_vars=task_vars)
+        return result
 
 
 @contextmanager
 def live(display: Callable[[str], object], prefix: str) -> Iterator[dict[str, Any]]:
     """The option `progress` for a module that runs on this machine, and lines for people meanwhile.
 
-    Where the block is left early, the module is told to pause.
+    Where the block is left early, the file goes with it, by which a module that still runs is told to pause.
     """
-    directory = Path(tempfile.mkdtemp(prefix="slotwright-"))
-    path = directory / "progress.jsonl"
-    path.touch()
-    ended = threading.Event()
-    reader = threading.Thread(target=_read, args=(path, ended, lambda text: display(prefix + text)), daemon=True)
-    reader.start()
-    try:
-        yield {"path": str(path), "pid": os.getpid()}
-    except BaseException:
-        (directory / "progress.jsonl.stop").touch()
-        ended.set()
-        raise  # the directory stays: the module looks there for the word to pause
-    ended.set()
-    reader.join()
-    shutil.rmtree(directory, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="slotwright-", ignore_cleanup_errors=True) as directory:
+        path = Path(directory) / "progress.jsonl"
+        path.touch()
+        ended = threading.Event()
+        reader = threading.Thread(target=_read, args=(path, ended, lambda text: display(prefix + text)), daemon=True)
+        reader.start()
+        try:
+            yield {"path": str(path), "pid": os.getpid()}
+        finally:
+            ended.set()
+            reader.join()
 
 
 def _read(path: Path, ended: threading.Event, show: Callable[[str], object]) -> None:

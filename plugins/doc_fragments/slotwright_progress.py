@@ -13,8 +13,7 @@ options:
     type: dict
     suboptions:
       path:
-        description: File for a JSON object a line. Where a file of this name with C(.stop) at its end appears, the
-          module pauses.
+        description: File for a JSON object a line. When it is removed, the module pauses.
         type: path
         required: true
       pid:

@@ -51,6 +51,7 @@ Report = Callable[[str], None]
 
 # Seconds for nodes that differ from what was planned for, by another controller's work or by a flaw of the moment.
 PATIENCE = 5.0
+MEET_AGAIN = 5.0  # seconds until a node that does not know whom it was told to meet is told once more
 
 
 def apply(
@@ -184,16 +185,21 @@ class _Run:
                 self.report(str(finding))
 
     def _send_all(self, view: ClusterView, steps: tuple[Step, ...]) -> ClusterView:
-        """Send each step when its turn comes."""
+        """Send each step when its turn comes. A node that is told to meet another tries once, so it is told again."""
         waiting, turns = list(steps), _Turns()
+        told = time.monotonic()
 
         def look() -> ClusterView:
+            nonlocal told
             seen = self.look()
             ready = turns.of([step for step in waiting if obstacle(step, seen) is None], seen)
+            waiting[:] = [step for step in waiting if step not in ready]
+            if time.monotonic() - told > MEET_AGAIN:
+                told = time.monotonic()
+                ready += [step for step in steps if step not in waiting and step not in ready and _unmet(step, seen)]
             if not ready:
                 return seen
             self._send(ready, seen)
-            waiting[:] = [step for step in waiting if step not in ready]
             return self.look()
 
         def held(seen: ClusterView) -> Sequence[str]:
@@ -257,6 +263,13 @@ class _Run:
                         raise Outdated(what, where=f"node {name}", remedy=remedy, code="obstacle")
                     remedy = "mend that, then run again"
                     raise SlotwrightError(what, where=f"node {name}", remedy=remedy, code="command-refused")
+
+
+def _unmet(step: Step, seen: ClusterView) -> bool:
+    node = seen.by_name.get(step.node)
+    if node is None or not isinstance(step, Meet):
+        return False
+    return any(peer in seen.by_name and seen.by_name[peer].id not in node.by_id for peer in step.peers)
 
 
 def _bared(seen: ClusterView, before: ClusterView) -> Sequence[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -12,14 +11,13 @@ from redis.exceptions import ResponseError
 from slotwright.core.goal import Loads, Measure
 from slotwright.core.slots import Slots
 from slotwright.core.view import ClusterView
-from slotwright.errors import Finding, Refused, SlotwrightError
+from slotwright.errors import Finding, Refused
 from slotwright.link.connect import LinkDown, Links
-from slotwright.link.migrate.keys import Lost, count, survey
-from slotwright.link.migrate.limits import Limits
+from slotwright.link.migrate.keys import count, each_node, survey
+from slotwright.link.migrate.limits import NO_LIMITS
 from slotwright.link.migrate.pacer import Pacer
 from slotwright.link.migrate.wire import Wire
 
-THREADS = 16
 SAMPLED = 5  # keys of a slot whose memory is asked for
 WATCH = 10.0  # seconds for which the CPU of slots is measured
 PIECE = 1024  # slots that one CLUSTER SLOT-STATS tells of
@@ -38,14 +36,14 @@ def slot_loads(by: Measure, view: ClusterView, links: Links, *, watch: float = W
         return told if told is not None else _asked(view, links, _bytes)
     begun, before = time.monotonic(), _stats(view, links, "cpu-usec")
     if before is None:
-        raise Refused([_untold(view)])
+        raise Refused([_untold()])
     time.sleep(watch)
     after = _stats(view, links, "cpu-usec") or {}
     seconds = time.monotonic() - begun
     return {slot: max(0.0, after.get(slot, 0.0) - told) / seconds for slot, told in before.items()}
 
 
-def _untold(view: ClusterView) -> Finding:
+def _untold() -> Finding:
     what = "does not tell what CPU each slot takes (CLUSTER SLOT-STATS with cpu-usec)"
     remedy = "Redis 8.2 and Valkey 8.0 can, with cluster-slot-stats-enabled yes in redis_cluster_config; "
     return Finding("no-slot-stats", "cluster", what, remedy + "or balance by keys or bytes")
@@ -56,23 +54,8 @@ def _owned(view: ClusterView) -> dict[str, Slots]:
 
 
 def _asked(view: ClusterView, links: Links, ask: Callable[[Wire, list[int]], Mapping[int, float]]) -> Loads:
-    """What each owner answers of its slots, all of them at once."""
-    owned = _owned(view)
-
-    def of(name: str) -> Mapping[int, float]:
-        wire = Wire(links.another(name))
-        try:
-            return ask(wire, list(owned[name]))
-        except Lost as lost:
-            raise SlotwrightError(str(lost), where=f"node {name}", remedy="mend that, then run again") from lost
-        finally:
-            wire.close()
-
-    found: dict[int, float] = {}
-    with ThreadPoolExecutor(THREADS) as pool:
-        for loads in pool.map(of, owned):
-            found |= loads
-    return found
+    """What each owner answers of its slots."""
+    return {slot: load for loads in each_node(_owned(view), links, ask).values() for slot, load in loads.items()}
 
 
 def _keys(wire: Wire, slots: list[int]) -> Mapping[int, float]:
@@ -83,7 +66,7 @@ def _bytes(wire: Wire, slots: list[int]) -> Mapping[int, float]:
     counts = count(wire, slots)
     found = dict.fromkeys(slots, 0.0)
     keyed = [slot for slot in slots if counts[slot]]
-    pacer = Pacer(Limits())
+    pacer = Pacer(NO_LIMITS)
     for first in range(0, len(keyed), PIECE):
         for slot, listing in survey(wire, keyed[first : first + PIECE], pacer, SAMPLED).items():
             sizes = [size for size in listing.sizes if size > 0]

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from slotwright.errors import SlotwrightError
 from slotwright.link.migrate import Control, Limits, Progress
 
 PROGRESS: dict[str, dict[str, Any]] = {
@@ -29,8 +30,8 @@ class Told(AbstractContextManager["Told"]):
 
     where: path of the file, and pid of who reads it; None for nobody. Each line has the time ("at", seconds since the
     epoch) and either a "line" for people or the fields of a Progress. The move is stopped, so that no slot is left
-    open, by SIGINT or SIGTERM, by a file of that path with ".stop" at its end, and when the reader is gone: Ctrl-C ends
-    Ansible's worker, but not a module that it has started. A second signal ends it at once.
+    open, by SIGINT or SIGTERM, by removing that file, and when the reader is gone: Ctrl-C ends Ansible's worker, but
+    not a module that it has started. A second signal ends it at once.
     """
 
     def __init__(self, where: Mapping[str, Any] | None) -> None:
@@ -46,6 +47,12 @@ class Told(AbstractContextManager["Told"]):
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._closing.callback(signal.signal, number, signal.signal(number, self._asked_to_stop))
         if self._path:
+            try:
+                self._path.touch()
+            except OSError as error:
+                raise SlotwrightError(
+                    f"cannot write how far this has come: {error}", where="option progress", remedy="state another path"
+                ) from error
             watcher = threading.Thread(target=self._watch, daemon=True)
             watcher.start()
             self._closing.callback(watcher.join)
@@ -69,7 +76,9 @@ class Told(AbstractContextManager["Told"]):
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         if self._path:
-            with suppress(OSError), self._path.open("a") as file:  # a full disk is no reason to leave a move
+            # A full disk is no reason to leave a move. A file that is gone is not made anew.
+            with suppress(OSError), self._path.open("r+") as file:
+                file.seek(0, os.SEEK_END)
                 file.write(json.dumps({"at": round(time.time(), 2), **entry}) + "\n")
 
     def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
@@ -79,7 +88,7 @@ class Told(AbstractContextManager["Told"]):
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_EVERY):
-            if self._gone() or Path(f"{self._path}.stop").exists():
+            if self._gone() or (self._path and not self._path.exists()):
                 self.stop.set()
 
     def _gone(self) -> bool:

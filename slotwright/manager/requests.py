@@ -69,14 +69,13 @@ def read_wishes(entries: Sequence[Mapping[str, Any]]) -> tuple[Wish, ...]:
 def _problems(entry: Mapping[str, Any], where: str) -> Iterator[Finding]:
     given = [what for what in ("slots", "count", "bytes") if entry[what]]
     if len(given) != 1:
-        what = f"states {' and '.join(given)}" if given else "says not how many slots are to go"
+        what = f"states {' and '.join(given)}" if given else "does not say how many slots are to go"
         yield Finding("amount", where, what, "state one of slots, count and bytes")
         return
     if given != ["slots"] and not _NAME.fullmatch(entry["name"] or ""):
         remedy = "a second run would move as many again, so give it a name (1 to 63 letters, digits, '-', '_' or '.')"
-        yield Finding(
-            "no-name", where, f"states its {given[0]} and no name that is one", f"{remedy}, or state its slots"
-        )
+        what = f"its name {entry['name']!r} is not valid" if entry["name"] else f"states its {given[0]}, but no name"
+        yield Finding("no-name", where, what, f"{remedy}, or state its slots")
     if entry["count"] is not None and entry["count"] < 1:
         yield Finding("amount", where, f"{entry['count']} slots are no number of slots", "state 1 or more")
     for key, read in (("slots", Slots.parse), ("bytes", read_size)):
@@ -167,15 +166,10 @@ class Requests:
             Slots.parse(entry["slots"])
             known = (entry["amount"], entry["done"], entry["to"])
         except (ValueError, KeyError, TypeError):
-            what = f"the key {PREFIX}{wish.name} is not ours: {text[:80]!r}"
-            raise Refused(
-                [Finding("request-unreadable", f"request {wish.name}", what, "choose another name")]
-            ) from None
+            raise _name_taken(wish, f"is the name of a key that is not ours: {text[:80]!r}") from None
         if known[0] != wish.amount:
-            what = (
-                f"was used for {known[0]} from {entry.get('from')} to {known[2]}, and {wish.amount} are asked for now"
-            )
-            raise Refused([Finding("name-used", f"request {wish.name}", what, "choose another name")])
+            used = f"was used for {known[0]} from {entry.get('from')} to {known[2]}"
+            raise _name_taken(wish, f"{used}, and {wish.amount} are asked for now")
         return entry
 
     def _policy(self, wish: Wish) -> str:
@@ -208,5 +202,5 @@ class Requests:
         raise Refused([Finding("not-remembered", f"node {name}", what, remedy)])
 
 
-def _not_this(wish: Wish, what: str) -> Refused:
+def _name_taken(wish: Wish, what: str) -> Refused:
     return Refused([Finding("name-used", f"request {wish.name}", what, "choose another name")])

@@ -41,13 +41,13 @@ def test_slow_probes_make_it_gentler_and_fast_ones_bring_it_back() -> None:
     bound = pacer()
     slow = [SLOW] * 5 + [FAST] * 95
     assert bound.judge(slow)
-    assert bound.level < 1 and bound.alone
+    assert bound.level < 1 and bound.one_pair
     for _ in range(50):
         bound.judge(slow)
     assert bound.level == LOWEST and bound.call >= SHORTEST
     for _ in range(50):
         assert not bound.judge([FAST] * 100)
-    assert bound.level == 1 and not bound.alone
+    assert bound.level == 1 and not bound.one_pair
 
 
 def test_what_is_slow_anyhow_is_not_ours() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import pytest
 import redis
 
 from slotwright.core.redis_conf import DEFAULT_SETTINGS
-from slotwright.core.steps import AssignSlots, Replicate
+from slotwright.core.steps import AssignSlots, Meet, Replicate, Step
+from slotwright.core.view import ClusterView
 from slotwright.errors import SlotwrightError
 from slotwright.link.access import Access, Tls
+from slotwright.link.apply import _Run
 from tests.live.clusters import (
     Role,
     Site,
@@ -88,6 +90,23 @@ def test_one_step_at_a_time_ends_with_the_same_cluster(servers: Servers) -> None
     outcome = site.converge(parallel=1)
     assert len(outcome.log) == len(outcome.plan.steps)
     assert site.roles() == SIX
+
+
+def test_a_meeting_that_got_lost_is_asked_for_again(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a busy machine, where a handshake took longer than the nodes wait for it."""
+    site = start_site(servers)
+    send = _Run._send
+    lost: list[Step] = []
+
+    def lose_the_first(run: _Run, steps: Sequence[Step], view: ClusterView) -> None:
+        meetings = [] if lost else [step for step in steps if isinstance(step, Meet)]
+        lost.extend(meetings)
+        send(run, [step for step in steps if step not in meetings], view)
+
+    monkeypatch.setattr(_Run, "_send", lose_the_first)
+    site.converge()
+    assert lost
+    assert_sound(site)
 
 
 def test_nodes_that_are_not_started_yet_are_foreseen_as_blank_ones(servers: Servers) -> None:

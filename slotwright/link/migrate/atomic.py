@@ -52,6 +52,11 @@ def able(step: MoveSlots, view: ClusterView) -> bool:
     return all(map(moves_slots_itself, ends)) and len({node.flavor for node in ends}) == 1
 
 
+def at_a_time(target: str, view: ClusterView) -> int:
+    """From how many sources a target may get slots together: Redis refuses a second one; Valkey has no such bound."""
+    return len(view.nodes) if view.by_name[target].flavor == "valkey" else 1
+
+
 def unmarked(step: MoveSlots, view: ClusterView) -> Slots:
     """The step's slots that a task may move: none while any slot of an end is open, which the servers refuse."""
     source, target = (view.by_name[name].myself for name in (step.node, step.target))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from slotwright.core.parse import parse_info
 from slotwright.core.slots import Slots
@@ -15,13 +14,12 @@ from slotwright.core.view import ClusterView, union
 from slotwright.errors import Finding, Refused, SlotwrightError
 from slotwright.link.connect import LinkDown, Links
 from slotwright.link.migrate.carry import Job
-from slotwright.link.migrate.keys import Lost, count, survey
-from slotwright.link.migrate.limits import Limits
+from slotwright.link.migrate.keys import count, each_node, survey
+from slotwright.link.migrate.limits import NO_LIMITS
 from slotwright.link.migrate.pacer import Pacer
 from slotwright.link.migrate.wire import Wire
 from slotwright.link.observe import observe, wait_until
 
-THREADS = 16
 SAMPLED_SLOTS, SAMPLED_KEYS = 32, 16
 
 Counts = Mapping[str, Mapping[int, int]]
@@ -97,23 +95,7 @@ def counted(steps: Sequence[MoveSlots], links: Links) -> Counts:
     wanted: dict[str, Slots] = defaultdict(Slots)
     for step in steps:
         wanted[step.node] |= step.slots
-    return _held(wanted, links)
-
-
-def _held(wanted: Mapping[str, Slots], links: Links) -> Counts:
-    """Keys of each of these slots on each node."""
-
-    def ask(name: str) -> dict[int, int]:
-        wire = Wire(links.another(name))
-        try:
-            return count(wire, list(wanted[name]))
-        except Lost as lost:
-            raise SlotwrightError(str(lost), where=f"node {name}", remedy="mend that, then run again") from lost
-        finally:
-            wire.close()
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        return dict(zip(wanted, pool.map(ask, wanted), strict=True))
+    return each_node(wanted, links, count)
 
 
 def prove_clean(steps: Sequence[MoveSlots], view: ClusterView, links: Links) -> None:
@@ -128,7 +110,7 @@ def prove_clean(steps: Sequence[MoveSlots], view: ClusterView, links: Links) -> 
         if not target.slots:
             coming[step.target] |= step.slots - Slots.of(slot for slot, _ in (*target.importing, *source.migrating))
     found = []
-    for name, held in _held(coming, links).items():
+    for name, held in each_node(coming, links, count).items():
         if strays := {slot: keys for slot, keys in held.items() if keys}:
             what = f"holds {sum(strays.values())} keys of the slots {Slots.of(strays)}, though it owns no slot"
             remedy = "see what they are (CLUSTER GETKEYSINSLOT); if nothing needs them, FLUSHALL there; then run again"
@@ -141,7 +123,7 @@ def prove_room(steps: Sequence[MoveSlots], counts: Counts, view: ClusterView, li
     """Raises Refused where a target has no memory for what is to come."""
     limited = {step.target for step in steps if view.by_name[step.target].maxmemory}
     sources = {step.node for step in steps if step.target in limited}
-    mean = {name: mean_size(name, counts[name], links) for name in sorted(sources)}
+    mean = mean_sizes({name: counts[name] for name in sources}, links)
     needed: Counter[str] = Counter()
     for step in (step for step in steps if step.target in limited):
         needed[step.target] += int(sum(counts[step.node][slot] for slot in step.slots) * mean[step.node])
@@ -156,16 +138,16 @@ def prove_room(steps: Sequence[MoveSlots], counts: Counts, view: ClusterView, li
         raise Refused(full)
 
 
-def mean_size(name: str, counts: Mapping[int, int], links: Links) -> float:
-    """Bytes a key, from a sample over all slots."""
-    keyed = [slot for slot, keys in counts.items() if keys]
-    wire = Wire(links.another(name))
-    try:
-        listings = survey(wire, keyed[:: max(1, len(keyed) // SAMPLED_SLOTS)], Pacer(Limits()), SAMPLED_KEYS)
-    finally:
-        wire.close()
-    sizes = [size for listing in listings.values() for size in listing.sizes]
-    return sum(sizes) / (len(sizes) or 1)
+def mean_sizes(counts: Counts, links: Links) -> dict[str, float]:
+    """Bytes a key on each source, from a sample over all of these slots."""
+
+    def mean(wire: Wire, keyed: list[int]) -> float:
+        listed = survey(wire, keyed[:: max(1, len(keyed) // SAMPLED_SLOTS)], Pacer(NO_LIMITS), SAMPLED_KEYS)
+        sizes = [size for listing in listed.values() for size in listing.sizes]
+        return sum(sizes) / (len(sizes) or 1)
+
+    keyed = {name: Slots.of(slot for slot, keys in held.items() if keys) for name, held in counts.items()}
+    return each_node(keyed, links, mean)
 
 
 def first_slots(jobs: Iterable[Job], view: ClusterView) -> list[Job]:

@@ -49,7 +49,7 @@ class Board:
         self.failed = threading.Event()
         self.look_now = threading.Event()
         self.worked: Collection[str] = ()  # who gives or takes slots just now
-        self.alone = {node.name: threading.Lock() for node in view.nodes}
+        self.big_keys = {node.name: threading.Lock() for node in view.nodes}  # held while one goes to the node
         self.deferred: list[Finding] = []
         # Slots that have a new owner, of which the other masters are to hear; the ids of the old and the new one.
         self.news: deque[tuple[Slots, str, str]] = deque()

@@ -51,14 +51,15 @@ class Peer:
 class Job:
     """Slots that go from one node to another, each with the number of its keys.
 
-    atomic: the servers move them by themselves. alone: the target takes from nobody else meanwhile.
+    atomic: the servers move them by themselves. sources: how many may send to the target at a time, where that is not
+    the pacer's to say.
     """
 
     source: Peer
     target: Peer
     counts: Mapping[int, int]
     atomic: bool = False
-    alone: bool = False
+    sources: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Carrier:
     """Empties slots of the source into the target, which is importing them.
 
     node_timeout (seconds): no call may block a node so long that the others take it for dead.
-    alone: a lock of the target, held during a call for a big key. pacer: how long a call may take.
+    big_keys: a lock of the target, held during a call for a big key. pacer: how long a call may take.
     doubtful: keys of which the target may hold a copy that is ours, after a MIGRATE of them ended with IOERR. To be
     cleared when the source may have changed since.
     """
@@ -107,13 +108,13 @@ class Carrier:
         ends: tuple[Peer, Peer],
         login: Login,
         node_timeout: float,
-        alone: AbstractContextManager[object],
+        big_keys: AbstractContextManager[object],
         pacer: Pacer,
     ) -> None:
         self.source, self.target, self.ends = source, target, ends
         self.speed, self.big_pace = SPEED, BIG_PACE
         self.keys_moved = self.bytes_moved = 0
-        self._login, self._node_timeout, self._alone, self.pacer = login, node_timeout, alone, pacer
+        self._login, self._node_timeout, self._big_keys, self.pacer = login, node_timeout, big_keys, pacer
         self.doubtful: set[bytes] = set()
 
     # --- Looking ----------------------------------------------------------------------------------------------------
@@ -263,7 +264,7 @@ class Carrier:
 
     def _big(self, slot: int, key: bytes, size: int) -> None:
         """One big key alone: with nothing else in flight here, and no other big one on its way to the target."""
-        with self._alone:
+        with self._big_keys:
             begun = time.monotonic()
             reply = self._one(key, replace=False, timeout=0.9 * self._node_timeout)
             took = time.monotonic() - begun

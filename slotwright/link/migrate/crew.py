@@ -88,13 +88,13 @@ class Crew:
 
     def _ready(self) -> Job | None:
         """The largest of the jobs that may begin now."""
-        if self._sources and self._board.pacer.alone:
+        if self._sources and self._board.pacer.one_pair:
             return None
         free = (
             job
             for job in self._waiting
             if job.source.name not in self._sources
-            and self._targets[job.target.name] < (1 if job.alone else self._board.pacer.sources)
+            and self._targets[job.target.name] < (job.sources or self._board.pacer.sources)
             and job.target.name not in self._sources
             and not self._targets[job.source.name]
         )

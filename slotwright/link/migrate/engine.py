@@ -16,13 +16,13 @@ from slotwright.core.view import ClusterView, Member
 from slotwright.errors import Refused, SlotwrightError
 from slotwright.link.connect import LinkDown, Links
 from slotwright.link.disk import write_anew
-from slotwright.link.migrate.atomic import AtomicPair, able, unable, unmarked
+from slotwright.link.migrate.atomic import AtomicPair, able, at_a_time, unable, unmarked
 from slotwright.link.migrate.before import (
     Counts,
     close_lone,
     counted,
     first_slots,
-    mean_size,
+    mean_sizes,
     one_database,
     prove_clean,
     prove_room,
@@ -96,6 +96,7 @@ class _Move:
         self.in_sync = {r.id for name in self.ends for r in self._replicas(view, name) if _in_sync(view, r)}
         masters = (m for m in view.members.values() if m.alive and m.peer.is_master and m.peer.slots)
         self._others = {m.name: Wire(links.another(m.name)) for m in masters}
+        self._mean: Mapping[str, float] = {}  # bytes of a key, by source; of those alone that move slots by themselves
         self._shown = self._looked = time.monotonic()
 
     def run(self) -> None:
@@ -189,18 +190,14 @@ class _Move:
             for slots, into in ((step.slots - some, jobs), (some, atomic)):
                 if slots:
                     into.append(self._job(step.node, step.target, {slot: counts[step.node][slot] for slot in slots}))
-        # Redis imports for one source at a time.
-        return jobs, [replace(j, atomic=True, alone=not self._is_valkey(j.target.name)) for j in atomic]
-
-    def _is_valkey(self, name: str) -> bool:
-        return self.view.by_name[name].flavor == "valkey"
+        self._mean = mean_sizes({job.source.name: counts[job.source.name] for job in atomic}, self.links)
+        return jobs, [replace(job, atomic=True, sources=at_a_time(job.target.name, self.view)) for job in atomic]
 
     def _worker(self, job: Job) -> Worker:
         source, target = job.source.name, job.target.name
         if job.atomic:
-            size = mean_size(source, job.counts, self.links)
             links = (self.links.another(source), self.links.another(target))
-            return AtomicPair(links, (job.source, job.target), job.counts, self.board, size)
+            return AtomicPair(links, (job.source, job.target), job.counts, self.board, self._mean[source])
         return Pair(self.carrier(source, target), job.counts, self.board)
 
     def _job(self, source: str, target: str, counts: Mapping[int, int]) -> Job:
@@ -214,8 +211,7 @@ class _Move:
     def carrier(self, source: str, target: str) -> Carrier:
         wires = (Wire(self.links.another(source)), Wire(self.links.another(target)))
         ends = (self._peer(source), self._peer(target))
-        lock = self.board.alone[target]
-        return Carrier(*wires, ends, self.login, self.board.node_timeout, lock, self.board.pacer)
+        return Carrier(*wires, ends, self.login, self.board.node_timeout, self.board.big_keys[target], self.board.pacer)
 
     # --- Meanwhile --------------------------------------------------------------------------------------------------
 

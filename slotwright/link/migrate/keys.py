@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
+from typing import TypeVar
 
+from slotwright.core.slots import Slots
+from slotwright.errors import SlotwrightError
+from slotwright.link.connect import Links
 from slotwright.link.migrate.pacer import Pacer
 from slotwright.link.migrate.wire import Failure, Reply, Wire, command, content
 
@@ -13,7 +18,10 @@ from slotwright.link.migrate.wire import Failure, Reply, Wire, command, content
 BIG = 1 << 20
 # Seconds that these take a node: CLUSTER GETKEYSINSLOT, MEMORY USAGE, CLUSTER COUNTKEYSINSLOT.
 LISTING, SIZING, COUNTING = 3e-5, 2e-6, 2e-6
+THREADS = 16
 LISTED = 100_000  # keys of a slot that are looked at together at the most
+
+Answer = TypeVar("Answer")
 
 
 class Lost(Exception):
@@ -52,6 +60,25 @@ def survey(wire: Wire, slots: Sequence[int], pacer: Pacer, limit: int = LISTED) 
         found[slot] = Listing(keys, sizes[at : at + len(keys)])
         at += len(keys)
     return found
+
+
+def each_node(wanted: Mapping[str, Slots], links: Links, ask: Callable[[Wire, list[int]], Answer]) -> dict[str, Answer]:
+    """What ask(wire, slots) finds of these slots on each node, all of them at once, each on a connection of its own.
+
+    Raises SlotwrightError.
+    """
+
+    def of(name: str) -> Answer:
+        wire = Wire(links.another(name))
+        try:
+            return ask(wire, list(wanted[name]))
+        except Lost as lost:
+            raise SlotwrightError(str(lost), where=f"node {name}", remedy="mend that, then run again") from lost
+        finally:
+            wire.close()
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip(wanted, pool.map(of, wanted), strict=True))
 
 
 def count(wire: Wire, slots: Sequence[int], pacer: Pacer | None = None) -> dict[int, int]:

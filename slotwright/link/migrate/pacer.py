@@ -73,7 +73,7 @@ class Pacer:
         return self._limits.sources if self._limits.budget is None else 1
 
     @property
-    def alone(self) -> bool:
+    def one_pair(self) -> bool:
         """Whether just one pair should be worked at a time."""
         return self._limits.budget is not None and self.level < SEVERAL
 
