@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
 from slotwright.core.slots import SLOT_COUNT, Slots
 from slotwright.errors import Refused, SlotwrightError
+from slotwright.link.loads import slot_loads
 from slotwright.manager import reshard
 from slotwright.manager.progress import Told
 from slotwright.manager.request import complete
@@ -18,7 +21,7 @@ from slotwright.manager.requests import PREFIX
 from slotwright.manager.reshard import Resharding, read_asked
 from tests.live.clusters import Site
 from tests.live.moves import Cluster, key_of, start_cluster
-from tests.live.servers import Monitor, Servers, wait_settled
+from tests.live.servers import Monitor, Servers, binary, wait_settled
 
 LOOPBACK = "127.47"
 Said = Mapping[str, Any]
@@ -164,6 +167,45 @@ def test_masters_are_balanced_by_what_slots_hold(by: str, servers: Servers) -> N
     assert all(abs(load - share) <= 0.05 * share for load in loads), loads
     assert cluster.data() == before
     cluster.assert_whole()
+
+
+@pytest.mark.parametrize("version", ["8.6.3", "valkey-8.0.1"])
+def test_masters_are_balanced_by_the_cpu_that_slots_take(
+    version: str, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve slots of one master are asked for all the time, and as good as nothing else is."""
+    config = {"cluster-slot-stats-enabled": True}
+    cluster = start_cluster(servers, empty="", binary=binary(version), config=config)
+    hot = list(cluster.slots("a1"))[100:1300:100]
+    cluster.fill(range(0, SLOT_COUNT, 8), keys=1)
+    cluster.fill(hot, keys=1)
+    monkeypatch.setattr(reshard, "slot_loads", partial(slot_loads, watch=2.0))
+    client = cluster.client()
+    with cluster.site.links() as links:
+        assert sum(slot_loads("bytes", cluster.site.look(), links).values()) > 0
+    with busy(lambda: [client.get(key_of(slot, 0)) for slot in hot]):
+        do(cluster.site, asked(by="cpu"))
+    shares = [len([slot for slot in hot if slot in cluster.slots(name)]) for name in ("a1", "b1", "c1")]
+    assert sum(shares) == 12 and min(shares) >= 3, shares
+    cluster.assert_whole()
+
+
+@contextmanager
+def busy(act: Callable[[], object]) -> Iterator[None]:
+    """Do it again and again meanwhile."""
+    ended = threading.Event()
+
+    def act_on() -> None:
+        while not ended.is_set():
+            act()
+
+    thread = threading.Thread(target=act_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _bytes(cluster: Cluster, node: Any) -> float:

@@ -26,7 +26,7 @@ from slotwright.link.migrate.board import Board, FailedOver, Stopped
 from slotwright.link.migrate.carry import BACK_OFF, TRIES, Peer
 
 PIECE_KEYS, PIECE_SLOTS = 1_000_000, 4096  # what goes in one task: a cancelled one begins anew
-POLL = 0.02  # seconds
+POLL, FLOW_EVERY = 0.01, 1.0  # seconds between two questions how a task is, and how much has flowed
 ENDING = 1.5  # seconds for a task to end once it is cancelled
 _DONE = frozenset({"completed", "success"})
 _OVER = _DONE | {"failed", "canceled", "cancelled"}
@@ -192,15 +192,18 @@ class AtomicPair:
         begun = self._asked.call_or_error(*self._dialect.begin(slots, self._ends[1].id))
         if isinstance(begun, ResponseError):
             return Task("", "refused", str(begun), str(slots))
-        deadline = time.monotonic() + self._board.timeout
-        known = ""
+        asked = time.monotonic()
+        deadline = asked + self._board.timeout
+        known = flowed = ""
         while True:
             new = [task for task in self._listed() if task.id not in before]
             if new and new[0].over:
                 return new[0]
             if self._board.ending:
                 return self._cancel(before)
-            now = f"{new[0].state} {self._progress()}" if new else ""
+            if time.monotonic() - asked > FLOW_EVERY:
+                asked, flowed = time.monotonic(), self._progress()
+            now = f"{new[0].state} {flowed}" if new else ""
             if now != known:
                 known, deadline = now, time.monotonic() + self._board.timeout
             if time.monotonic() > deadline:
@@ -272,4 +275,4 @@ class AtomicPair:
 
     def _arrived(self, slots: Slots) -> None:
         keys = sum(self._counts[slot] for slot in slots)
-        self._board.arrived(self._ends, slots, len(slots), keys=keys, size=int(keys * self._size))
+        self._board.arrived(self._ends, slots, len(slots), keys=keys, size=int(keys * self._size), known=True)

@@ -124,10 +124,12 @@ class Board:
         """How many slots may be open together on their way to this target. keyed: there are keys in some."""
         return min(most, max(1, len(self._owned.get(target.id, Slots())) // (RAMP if keyed else STEEP)))
 
-    def arrived(self, ends: tuple[Peer, Peer], slots: Slots, count: int, *, keys: int, size: int) -> None:
+    def arrived(
+        self, ends: tuple[Peer, Peer], slots: Slots, count: int, *, keys: int, size: int, known: bool = False
+    ) -> None:
         """These slots have gone from one to the other, and so many keys (of so many bytes) with them.
 
-        count: with those that had been the target's before.
+        count: with those that had been the target's before. known: to all nodes, by the target.
         """
         source, target = ends
         with self._lock:
@@ -135,7 +137,7 @@ class Board:
             pair = self._pairs.get((source.name, target.name), (0, 0))
             self._pairs[source.name, target.name] = (pair[0] + count, pair[1] + keys)
             self._owned[target.id] = self._owned.get(target.id, Slots()) | slots
-        if slots:
+        if slots and not known:
             self.news.append((slots, source.id, target.id))
 
     def defer(self, finding: Finding) -> None:
