@@ -59,6 +59,7 @@ class NodeConnection(Connection):
     """redis-py's connection over a stream that `dial` opens. Never uses hiredis, which needs a real socket."""
 
     _stream: Stream
+    _seconds: float | None
 
     def __init__(self, *, dial: Dial, **options: Any) -> None:
         self._dial = dial
@@ -67,6 +68,7 @@ class NodeConnection(Connection):
     def _connect(self) -> Stream:
         self._stream = self._dial(self.host, self.port)
         self._stream.settimeout(self.socket_timeout)
+        self._seconds = self.socket_timeout
         return self._stream
 
     def _construct_command_packer(self, packer: Any) -> Any:
@@ -78,7 +80,9 @@ class NodeConnection(Connection):
 
     def wait_at_most(self, seconds: float) -> None:
         """Bound each following read and write."""
-        self._stream.settimeout(seconds)
+        if seconds != self._seconds:  # a system call each time
+            self._stream.settimeout(seconds)
+            self._seconds = seconds
 
 
 class Link:

@@ -275,4 +275,4 @@ class AtomicPair:
 
     def _arrived(self, slots: Slots) -> None:
         keys = sum(self._counts[slot] for slot in slots)
-        self._board.arrived(self._ends, slots, len(slots), keys=keys, size=int(keys * self._size), known=True)
+        self._board.arrived(self._ends, slots, len(slots), keys=keys, size=int(keys * self._size))

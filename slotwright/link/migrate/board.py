@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
@@ -51,8 +50,6 @@ class Board:
         self.worked: Collection[str] = ()  # who gives or takes slots just now
         self.big_keys = {node.name: threading.Lock() for node in view.nodes}  # held while one goes to the node
         self.deferred: list[Finding] = []
-        # Slots that have a new owner, of which the other masters are to hear; the ids of the old and the new one.
-        self.news: deque[tuple[Slots, str, str]] = deque()
         self._owned = {node.id: node.myself.slots for node in view.nodes}
         self._hold = ""
         self._lock = threading.Lock()
@@ -124,12 +121,10 @@ class Board:
         """How many slots may be open together on their way to this target. keyed: there are keys in some."""
         return min(most, max(1, len(self._owned.get(target.id, Slots())) // (RAMP if keyed else STEEP)))
 
-    def arrived(
-        self, ends: tuple[Peer, Peer], slots: Slots, count: int, *, keys: int, size: int, known: bool = False
-    ) -> None:
+    def arrived(self, ends: tuple[Peer, Peer], slots: Slots, count: int, *, keys: int, size: int) -> None:
         """These slots have gone from one to the other, and so many keys (of so many bytes) with them.
 
-        count: with those that had been the target's before. known: to all nodes, by the target.
+        count: with those that had been the target's before.
         """
         source, target = ends
         with self._lock:
@@ -137,8 +132,6 @@ class Board:
             pair = self._pairs.get((source.name, target.name), (0, 0))
             self._pairs[source.name, target.name] = (pair[0] + count, pair[1] + keys)
             self._owned[target.id] = self._owned.get(target.id, Slots()) | slots
-        if slots and not known:
-            self.news.append((slots, source.id, target.id))
 
     def defer(self, finding: Finding) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from slotwright.errors import SlotwrightError
 from slotwright.link.migrate.keys import Listing, Lost, count, key_name, shown, survey
 from slotwright.link.migrate.pacer import Pacer
-from slotwright.link.migrate.wire import Failure, Reply, Wire, bulk, command, content
+from slotwright.link.migrate.wire import Failure, Reply, Wire, bulk, command, commands, content
 
 SPEED = 20e6  # bytes a second, until it is measured
 MEASURED = 20_000  # bytes: what takes less says more of the network's delay
@@ -193,12 +193,13 @@ class Carrier:
             self.source.send([packed])
 
         together = self.pacer.at_once(MARKING)
-        for number, slot in enumerate(following):
-            if slot not in marked:
-                while number % together == 0 and flying:
-                    land()
-                fly(command("CLUSTER", "SETSLOT", slot, "MIGRATING", self.ends[1].id), ("mark", slot))
-        for slot in slots:
+        unmarked = [slot for slot in following if slot not in marked]
+        marks = commands(("CLUSTER", "SETSLOT"), unmarked, ("MIGRATING", self.ends[1].id))
+        for number, (slot, mark) in enumerate(zip(unmarked, marks, strict=True)):
+            while number % together == 0 and flying:
+                land()
+            fly(mark, ("mark", slot))
+        for slot, counted in zip(slots, commands(("CLUSTER", "COUNTKEYSINSLOT"), slots), strict=True):
             small, big = listed[slot].split()
             if big:
                 while flying:
@@ -208,13 +209,15 @@ class Carrier:
                 begun, sent_in_all = time.monotonic(), 0
             for call in self._calls(slot, small):
                 most, room = self.pacer.in_flight, self.pacer.burst * self.speed
-                while flying and (load + call.cost > room or len(flying) >= most):
-                    land()
+                if load + call.cost > room or len(flying) >= most:
+                    # Half of it, so that what follows is written together.
+                    while flying and (load + call.cost > room / 2 or len(flying) > most // 2):
+                        land()
                 if failed:
                     break
                 self.pacer.before(len(call.keys), call.bytes, stopping)
                 fly(self._migrate(call.keys), call)
-            fly(command("CLUSTER", "COUNTKEYSINSLOT", slot), ("count", slot))
+            fly(counted, ("count", slot))
         while flying:
             land()
         if sent_in_all >= MEASURED:

@@ -8,13 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from slotwright.core.invariants import LAG_LIMIT, violations
+from slotwright.core.invariants import LAG_LIMIT
 from slotwright.core.slots import Slots
 from slotwright.core.steps import MoveSlots
 from slotwright.core.topology import Topology
 from slotwright.core.view import ClusterView, Member
 from slotwright.errors import Refused, SlotwrightError
-from slotwright.link.connect import LinkDown, Links
+from slotwright.link.connect import Links
 from slotwright.link.disk import write_anew
 from slotwright.link.migrate.atomic import AtomicPair, able, at_a_time, unable, unmarked
 from slotwright.link.migrate.before import (
@@ -37,13 +37,12 @@ from slotwright.link.migrate.crew import Crew, Worker
 from slotwright.link.migrate.limits import Limits, Show
 from slotwright.link.migrate.pacer import Prober
 from slotwright.link.migrate.pair import Pair
-from slotwright.link.migrate.wire import Wire, command
-from slotwright.link.observe import observe, wait_until
+from slotwright.link.migrate.wire import Wire
+from slotwright.link.observe import observe
 from slotwright.link.waits import node_timeout
 
 TICK, SHOW_EVERY, LOOK_EVERY = 0.01, 1.0, 1.0  # seconds
 QUIET = 0.05  # seconds in which messages that are under way between the nodes arrive
-TOLD_MOST = 30  # masters
 
 
 class Paused(SlotwrightError):
@@ -94,19 +93,10 @@ class _Move:
         )
         self.ends = {step.node for step in steps} | {step.target for step in steps}
         self.in_sync = {r.id for name in self.ends for r in self._replicas(view, name) if _in_sync(view, r)}
-        masters = (m for m in view.members.values() if m.alive and m.peer.is_master and m.peer.slots)
-        self._others = {m.name: Wire(links.another(m.name)) for m in masters}
         self._mean: Mapping[str, float] = {}  # bytes of a key, by source; of those alone that move slots by themselves
         self._shown = self._looked = time.monotonic()
 
     def run(self) -> None:
-        try:
-            self._run()
-        finally:
-            for wire in self._others.values():
-                wire.close()
-
-    def _run(self) -> None:
         one_database(self.steps, self.links)
         self._settle()
         close_lone(self.steps, self.links)
@@ -130,7 +120,7 @@ class _Move:
             if last:
                 time.sleep(QUIET)
                 self._together(last)
-        self._agreed()
+        self._settle()
         self.show(self.board.progress)
         if self.board.deferred:
             raise Refused(self.board.deferred)
@@ -216,7 +206,7 @@ class _Move:
     # --- Meanwhile --------------------------------------------------------------------------------------------------
 
     def _together(self, jobs: Iterable[Job]) -> None:
-        """All pairs, as many at a time as may be; watched, and told on, from this thread."""
+        """All pairs, as many at a time as may be; watched from this thread."""
         crew = Crew(jobs, self.board, self._worker)
         try:
             while crew.working:
@@ -224,7 +214,6 @@ class _Move:
         except BaseException:
             self._wind_up(crew)
             raise
-        self._tell()
         for pair in crew.reowned:
             self._finish(pair)
         if crew.failures:
@@ -250,7 +239,6 @@ class _Move:
 
     def _tick(self) -> None:
         time.sleep(TICK)
-        self._tell()
         now = time.monotonic()
         if now - self._shown >= SHOW_EVERY:
             self._shown = now
@@ -260,24 +248,6 @@ class _Move:
             self.board.view = observe(self.topology, self.links)
             self.board.hold(self._hindrance(self.board.view))
             self._looked = time.monotonic()
-
-    def _tell(self) -> None:
-        """Let the other masters, and so their clients, know the new owners. Who does not hear it hears gossip.
-
-        Where they are many, gossip alone is left to do it: the target sends some to all of them at once anyway.
-        """
-        told: dict[str, list[bytes]] = defaultdict(list)
-        while self.board.news:
-            slots, source, target = self.board.news.popleft()
-            if len(self._others) <= TOLD_MOST:
-                packed = [command("CLUSTER", "SETSLOT", slot, "NODE", target) for slot in slots]
-                for name in self._others.keys() - {self.view.name_of(source), self.view.name_of(target)}:
-                    told[name] += packed
-        for name, packed in told.items():
-            try:
-                self._others[name].ask_many(packed)
-            except LinkDown:
-                del self._others[name]
 
     def _hindrance(self, view: ClusterView) -> str:
         """Why no further slot should be opened now; "" for nothing."""
@@ -302,12 +272,11 @@ class _Move:
     # --- Ends -------------------------------------------------------------------------------------------------------
 
     def _wind_up(self, crew: Crew) -> None:
-        """End early: let the pairs close what is open, and tell of what has moved."""
+        """End early: let the pairs close what is open."""
         self.board.stop.set()
         deadline = time.monotonic() + self.board.timeout
         while crew.working and time.monotonic() < deadline:
             time.sleep(TICK)
-        self._tell()
 
     def _finish(self, pair: Pair) -> None:
         """After a failover: bring the slots that may be open to the node that has the target's part now."""
@@ -329,16 +298,6 @@ class _Move:
                 remedy="see why nodes fail over again and again, then run again: what is open is taken up",
                 code="failed-over",
             ) from again
-        self._tell()
-
-    def _agreed(self) -> None:
-        """Targets that took slots at the same time may have taken the same config epoch: Redis mends that by itself."""
-        wait_until(
-            lambda view: [f.what for f in violations(self.topology, view) if f.code == "I4"],
-            lambda: observe(self.topology, self.links),
-            seconds=self.board.timeout,
-            purpose="config epochs of their own for all masters",
-        )
 
 
 def _merged(steps: Iterable[MoveSlots]) -> list[MoveSlots]:

@@ -12,7 +12,7 @@ from slotwright.core.slots import Slots
 from slotwright.errors import SlotwrightError
 from slotwright.link.connect import Links
 from slotwright.link.migrate.pacer import Pacer
-from slotwright.link.migrate.wire import Failure, Reply, Wire, command, content
+from slotwright.link.migrate.wire import Failure, Reply, Wire, commands, content
 
 # A key of this size (bytes) is moved in a call of its own.
 BIG = 1 << 20
@@ -46,7 +46,7 @@ class Listing:
 
 def survey(wire: Wire, slots: Sequence[int], pacer: Pacer, limit: int = LISTED) -> dict[int, Listing]:
     """The keys of each slot, and what memory each takes."""
-    asked = [command("CLUSTER", "GETKEYSINSLOT", slot, limit) for slot in slots]
+    asked = commands(("CLUSTER", "GETKEYSINSLOT"), slots, (limit,))
     listed = [_keys(reply) for reply in wire.ask_many(asked, min(64, pacer.at_once(LISTING)))]
     ask = b"*3\r\n$6\r\nMEMORY\r\n$5\r\nUSAGE\r\n"
     every = list(chain.from_iterable(listed))
@@ -84,7 +84,7 @@ def each_node(wanted: Mapping[str, Slots], links: Links, ask: Callable[[Wire, li
 def count(wire: Wire, slots: Sequence[int], pacer: Pacer | None = None) -> dict[int, int]:
     """Keys of each slot."""
     at_once = pacer.at_once(COUNTING) if pacer else 1000
-    numbers = wire.ask_numbers([command("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots], at_once)
+    numbers = wire.ask_numbers(commands(("CLUSTER", "COUNTKEYSINSLOT"), slots), at_once)
     if -1 in numbers:
         raise Lost(f"CLUSTER COUNTKEYSINSLOT {slots[numbers.index(-1)]} was refused")
     return dict(zip(slots, numbers, strict=True))

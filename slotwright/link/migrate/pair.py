@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from slotwright.core.parse import parse_info, parse_nodes
 from slotwright.core.slots import Slots
@@ -14,8 +15,8 @@ from slotwright.link.connect import LinkDown
 from slotwright.link.migrate.board import Board
 from slotwright.link.migrate.carry import MARKING, TAKING, TRIES, Carrier
 from slotwright.link.migrate.keys import BIG, Listing, Lost, key_name, shown
-from slotwright.link.migrate.resume import STOPS, Action, End, Seen, resume
-from slotwright.link.migrate.wire import Reply, Wire, bulk, command
+from slotwright.link.migrate.resume import STOPS, Action, End, Seen
+from slotwright.link.migrate.wire import Reply, Wire, bulk, command, commands
 
 # Slots that are open together: few where they hold keys, so that clients are seldom sent to and fro, that a move which
 # is told to stop has soon done so, and that little is open if this process dies.
@@ -128,11 +129,11 @@ class Pair:
                 importing=at_target.importing(slot),
                 keys=counts[slot] > 0,
             )
-        stopped = [slot for slot in slots if resume(self.seen[slot]) in STOPS]
-        if any(resume(self.seen[slot]) is Action.REOWNED for slot in stopped):
+        stopped = [slot for slot in slots if self.seen[slot].next in STOPS]
+        if any(self.seen[slot].next is Action.REOWNED for slot in stopped):
             raise Lost(f"slots {Slots.of(stopped)} belong to neither of the two")
         if stopped:
-            what = resume(self.seen[stopped[0]]).value.removeprefix("stop: ")
+            what = self.seen[stopped[0]].next.value.removeprefix("stop: ")
             raise SlotwrightError(
                 f"slots {Slots.of(stopped)} cannot go from {self.source.name} to {self.target.name}: {what}",
                 where=f"nodes {self.source.name} and {self.target.name}",
@@ -190,9 +191,7 @@ class Pair:
     def _survey(self, window: tuple[int, ...]) -> tuple[list[int], dict[int, Listing]]:
         """The slots of the window that may be moved, and their keys."""
         keyed = [
-            s
-            for s in window
-            if self.counts[s] and resume(self.seen[s]) in (Action.IMPORT, Action.EXPORT, Action.MIGRATE)
+            s for s in window if self.counts[s] and self.seen[s].next in (Action.IMPORT, Action.EXPORT, Action.MIGRATE)
         ]
         listed = self.carrier.survey(keyed)
         slots = [slot for slot in window if not self._deferred(slot, listed.get(slot, Listing()))]
@@ -284,13 +283,13 @@ class Pair:
                 self._update([slot], importing=None)
 
     def _counts_at_target(self, slots: Sequence[int]) -> dict[int, int]:
-        asked = [command("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
+        asked = commands(("CLUSTER", "COUNTKEYSINSLOT"), slots)
         return dict(zip(slots, self.carrier.target.ask_numbers(asked), strict=True))
 
     # --- Rows of the table ------------------------------------------------------------------------------------------
 
     def _due(self, action: Action, slots: Iterable[int]) -> list[int]:
-        return [slot for slot in slots if resume(self.seen[slot]) is action]
+        return [slot for slot in slots if self.seen[slot].next is action]
 
     def _do(
         self, action: Action, slots: Sequence[int], *words: str, at: Wire | None = None, **then: End | None
@@ -314,34 +313,34 @@ class Pair:
             return
         together = self.carrier.pacer.at_once(TAKING)
         for begin in range(0, len(slots), together):
-            *first, last = some = slots[begin : begin + together]
-            packed = [command("MULTI")]
-            for slot in first:
-                packed.append(command("CLUSTER", "SETSLOT", slot, "STABLE"))
-                packed.append(command("CLUSTER", "SETSLOT", slot, "NODE", self.target.id))
-            packed.append(command("CLUSTER", "SETSLOT", last, "NODE", self.target.id))
-            *_, done = self.carrier.target.ask(*packed, command("EXEC"))
-            if not isinstance(done, list) or any(reply != b"OK" for reply in done):
-                raise Lost(f"CLUSTER SETSLOT NODE of the slots {Slots.of(some)} was answered with: {shown(done)}")
+            some = slots[begin : begin + together]
+            packed = [*_setslot(some[:-1], "STABLE"), *_setslot(some, "NODE", self.target.id)]
+            count = len(packed)
+            done = b"+OK\r\n" + b"+QUEUED\r\n" * count + b"*%d\r\n" % count + b"+OK\r\n" * count
+            whole = b"".join([command("MULTI"), *packed, command("EXEC")])
+            if others := self.carrier.target.ask_expecting(whole, done, count + 2):
+                raise Lost(f"CLUSTER SETSLOT NODE of the slots {Slots.of(some)} was answered with: {shown(others[-1])}")
             self._update(some, target_says=End.TARGET, importing=None)
 
     def _set(self, wire: Wire, slots: Sequence[int], *words: str) -> None:
-        packed = [command("CLUSTER", "SETSLOT", slot, *words) for slot in slots]
-        replies = wire.ask_many(packed, self.carrier.pacer.at_once(MARKING))
-        for slot, reply in zip(slots, replies, strict=True):
-            # A source that has given all it had may have become a replica of the target by itself.
-            if reply != b"OK" and not (
-                words[0] == "NODE" and wire is self.carrier.source and "only with masters" in shown(reply)
-            ):
-                raise Lost(f"CLUSTER SETSLOT {slot} {words[0]} was answered with: {shown(reply)}")
+        together = self.carrier.pacer.at_once(MARKING)
+        for begin in range(0, len(slots), together):
+            some = slots[begin : begin + together]
+            replies = wire.ask_expecting(b"".join(_setslot(some, *words)), b"+OK\r\n" * len(some), len(some))
+            for slot, reply in zip(some, replies or (), strict=bool(replies)):
+                # A source that has given all it had may have become a replica of the target by itself.
+                if reply != b"OK" and not (
+                    words[0] == "NODE" and wire is self.carrier.source and "only with masters" in shown(reply)
+                ):
+                    raise Lost(f"CLUSTER SETSLOT {slot} {words[0]} was answered with: {shown(reply)}")
 
     def _update(self, slots: Iterable[int], **then: End | bool | None) -> None:
-        changed: dict[Seen, Seen] = {}
-        for slot in slots:
-            seen = self.seen[slot]
-            if seen not in changed:
-                changed[seen] = replace(seen, **then)  # type: ignore[arg-type]
-            self.seen[slot] = changed[seen]
+        for seen, some in groupby(slots, self.seen.__getitem__):
+            self.seen |= dict.fromkeys(some, replace(seen, **then))  # type: ignore[arg-type]
+
+
+def _setslot(slots: Iterable[int], *words: str) -> list[bytes]:
+    return commands(("CLUSTER", "SETSLOT"), slots, words)
 
 
 class _Words:
@@ -356,10 +355,11 @@ class _Words:
         self._lines = {peer.id: peer for peer in peers}
         if not {own, source, target} <= self._lines.keys():
             raise Lost("the two ends do not know each other")
+        self._owners = {slot: end for node, end in self._ends.items() for slot in self._lines[node].slots}
         self._importing, self._migrating = dict(self._lines[own].importing), dict(self._lines[own].migrating)
 
     def owner(self, slot: int) -> End:
-        return next((end for node, end in self._ends.items() if slot in self._lines[node].slots), End.OTHER)
+        return self._owners.get(slot, End.OTHER)
 
     def importing(self, slot: int) -> End | None:
         return self._end(self._importing.get(slot))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property
 
 
 class End(Enum):
@@ -64,8 +64,11 @@ class Seen:
     importing: End | None = None
     keys: bool = True
 
+    @cached_property
+    def next(self) -> Action:
+        return resume(self)
 
-@lru_cache  # a window of slots is in one state
+
 def resume(seen: Seen) -> Action:
     """The next action for the slot. Total; each action leads to a row further down, whoever asks then."""
     owners = (seen.source_says, seen.target_says)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from slotwright.link.connect import Link
+from slotwright.link.stream import Stream
 
 _READ = 256 * 1024
 _DOLLAR, _MINUS = b"$-"
@@ -34,6 +35,13 @@ def bulk(value: bytes | str | int) -> bytes:
 
 def command(*words: bytes | str | int) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(map(bulk, words))
+
+
+def commands(before: Sequence[str], values: Iterable[int], after: Sequence[str | int] = ()) -> list[bytes]:
+    """A command for each value, the words before and after it being the same for all."""
+    count = len(before) + 1 + len(after)
+    head, tail = b"*%d\r\n" % count + b"".join(map(bulk, before)), b"".join(map(bulk, after))
+    return [b"%b%b%b" % (head, bulk(value), tail) for value in values]
 
 
 def content(key: bytes) -> bytes:
@@ -63,9 +71,12 @@ class Wire:
         self._out += packed
 
     def flush(self) -> None:
-        out, self._out = self._out, []
         with self.link.raw() as stream:
-            stream.sendall(b"".join(out))
+            self._flush(stream)
+
+    def _flush(self, stream: Stream) -> None:
+        out, self._out = self._out, []
+        stream.sendall(b"".join(out))
 
     def ask(self, *packed: bytes) -> list[Reply]:
         """Write all commands, read all their replies. At most some hundred at once: see `ask_many`."""
@@ -78,6 +89,18 @@ class Wire:
         for first in range(0, len(packed), at_once):
             replies += self.ask(*packed[first : first + at_once])
         return replies
+
+    def ask_expecting(self, packed: bytes, expected: bytes, count: int) -> list[Reply] | None:
+        """Write commands, read their `count` replies; None where these are, byte for byte, what is expected."""
+        self.send([packed])
+        while len(held := self._data[self._at : self._at + len(expected)]) < len(expected):
+            if not expected.startswith(held):
+                return self.receive(count)
+            self._fill(None)
+        if held != expected:
+            return self.receive(count)
+        self._at += len(expected)
+        return None
 
     def ask_numbers(self, packed: Sequence[bytes], at_once: int = 1000) -> list[int]:
         """As `ask_many`, for replies that are numbers; -1 for any other."""
@@ -112,9 +135,9 @@ class Wire:
         return [self._reply(timeout) for _ in range(count)]
 
     def _fill(self, timeout: float | None) -> None:
-        if self._out:
-            self.flush()
         with self.link.raw(timeout) as stream:
+            if self._out:
+                self._flush(stream)
             more = stream.recv(_READ)
             if not more:
                 raise ConnectionError("the node closed the connection")
@@ -148,17 +171,24 @@ class Wire:
         """Strings stay bulks, so that they can be sent on as they are."""
         found: list[Reply] = []
         data, at = self._data, self._at
+        head, whole = b"?", 0  # of the one before: many keys are as long as the next
         while len(found) < count:
-            end = data.find(b"\r\n", at)
-            after = end + 4 + int(data[at + 1 : end]) if end >= 0 and data[at] == _DOLLAR else -1
-            if end + 4 <= after <= len(data):
+            if not data.startswith(head, at):
+                end = data.find(b"\r\n", at)
+                if end >= 0 and data[at] == _DOLLAR and data[at + 1] != _MINUS:
+                    head = data[at : end + 2]
+                    whole = len(head) + int(head[1:]) + 2
+                else:
+                    whole = len(data) + 1
+            after = at + whole
+            if after <= len(data):
                 found.append(data[at:after])
                 at = after
                 continue
             # The rare ones: cut off by the end of what was read, or no string at all.
             self._data, self._at = data, at
             found.append(self._element(timeout))
-            data, at = self._data, self._at
+            data, at, head = self._data, self._at, b"?"
         self._data, self._at = data, at
         return found
 
