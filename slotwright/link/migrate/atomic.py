@@ -26,7 +26,7 @@ from slotwright.link.migrate.board import Board, FailedOver, Stopped
 from slotwright.link.migrate.carry import BACK_OFF, TRIES, Peer
 
 PIECE_KEYS, PIECE_SLOTS = 1_000_000, 4096  # what goes in one task: a cancelled one begins anew
-POLL, FLOW_EVERY = 0.01, 1.0  # seconds between two questions how a task is, and how much has flowed
+POLL, FLOW_EVERY = 0.02, 1.0  # seconds between two questions how a task is, and how much has flowed
 ENDING = 1.5  # seconds for a task to end once it is cancelled
 _DONE = frozenset({"completed", "success"})
 _OVER = _DONE | {"failed", "canceled", "cancelled"}

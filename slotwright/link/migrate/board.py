@@ -18,7 +18,7 @@ from slotwright.link.migrate.progress import PairProgress, Progress
 # A client that has not heard of a new master yet may fail when ASK sends it there (redis-py 8.1 does), and hears of it
 # by MOVED. So while a master owns few slots, few are on their way to it at a time: one for RAMP of those that it owns.
 # Slots without keys are open for a moment only: one for STEEP.
-RAMP, STEEP = 16, 4
+RAMP, STEEP = 16, 8
 
 
 class Stopped(Exception):

@@ -13,7 +13,7 @@ from slotwright.link.migrate.board import Board, Reowned, Stopped
 from slotwright.link.migrate.carry import Job
 from slotwright.link.migrate.pair import Pair
 
-THREADS = 16
+THREADS, WAITING = 16, 64  # pairs at a time: ours, and those where the servers work and we wait
 WAIT = 0.5  # seconds until it is asked again whether another pair may be worked
 
 
@@ -39,7 +39,7 @@ class Crew:
         self._sources: set[str] = set()
         self._targets: Counter[str] = Counter()
         self._changed = threading.Condition()
-        count = min(THREADS, len(self._waiting))
+        count = min(WAITING if all(job.atomic for job in self._waiting) else THREADS, len(self._waiting))
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
         for thread in self._threads:
             thread.start()
