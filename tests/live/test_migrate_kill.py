@@ -19,7 +19,7 @@ from tests.soak import SOAK
 LOOPBACK = "127.41"
 SEED = 20261121
 POINTS = 10_000 if SOAK else 15
-FAULTY_POINTS = 100 if SOAK else 2  # for each fault
+FAULTY_POINTS = POINTS if SOAK else 2  # for each fault
 # A master votes for one replica of a shard in two node timeouts.
 FRAIL: dict[str, Value] = {"appendonly": True, "cluster-node-timeout": 1000}
 SLOTS = range(100, 106)
