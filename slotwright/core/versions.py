@@ -27,16 +27,19 @@ FLOORS = {
 }
 # Series that upstream no longer mends: only a distribution's backports do.
 ENDED = frozenset({("redis", (7, 0)), ("redis", (8, 0))})
-# RDB format written by each series; a server loads its own and lower ones (redis/src/rdb.h, valkey/src/rdb.h).
+# RDB format written by each series; a server loads its own and lower ones (redis/src/rdb.h, valkey/src/rdb.h; of 8.6
+# and 9.1 what SAVE writes).
 RDB_FORMATS = {
     ("redis", (6, 2)): 9,
     ("redis", (7, 0)): 10,
     ("redis", (7, 2)): 11,
     ("redis", (7, 4)): 12,
     ("redis", (8, 0)): 12,
+    ("redis", (8, 6)): 13,
     ("valkey", (7, 2)): 11,
     ("valkey", (8, 0)): 11,
     ("valkey", (8, 1)): 11,
+    ("valkey", (9, 1)): 80,
 }
 
 
