@@ -15,7 +15,7 @@ from slotwright.link.connect import LinkDown
 from slotwright.link.migrate.board import Board
 from slotwright.link.migrate.carry import MARKING, TAKING, TRIES, Carrier
 from slotwright.link.migrate.keys import BIG, Listing, Lost, key_name, shown
-from slotwright.link.migrate.resume import STOPS, Action, End, Seen
+from slotwright.link.migrate.resume import STOPS, Action, End, Seen, seen_as
 from slotwright.link.migrate.wire import Reply, Wire, bulk, command, commands
 
 # Slots that are open together: few where they hold keys, so that clients are seldom sent to and fro, that a move which
@@ -122,7 +122,7 @@ class Pair:
         )
         counts = self.carrier.counts(slots)
         for slot in slots:
-            self.seen[slot] = Seen(
+            self.seen[slot] = seen_as(
                 source_says=at_source.owner(slot),
                 target_says=at_target.owner(slot),
                 migrating=at_source.migrating(slot),

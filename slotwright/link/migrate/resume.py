@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 
 class End(Enum):
@@ -67,6 +67,9 @@ class Seen:
     @cached_property
     def next(self) -> Action:
         return resume(self)
+
+
+seen_as = lru_cache(Seen)  # slots by the hundred are in one state
 
 
 def resume(seen: Seen) -> Action:

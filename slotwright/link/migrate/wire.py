@@ -49,6 +49,16 @@ def content(key: bytes) -> bytes:
     return key[key.index(b"\r\n") + 2 : -2]
 
 
+@lru_cache(maxsize=65536)  # most keys are as large as others
+def _number(line: bytes) -> int:
+    """-1 for an error, and for what is no number in one line a ValueError."""
+    if line[:1] == b"-":
+        return -1
+    if line[:1] != b":":
+        raise ValueError(line)
+    return int(line[1:])
+
+
 class Wire:
     """One connection of its own, opened and logged in by a Link. Raises LinkDown once the node does not answer."""
 
@@ -116,16 +126,14 @@ class Wire:
         numbers: list[int] = []
         while (missing := count - len(numbers)) > 0:
             lines = self._data[self._at :].split(b"\r\n", missing)
-            complete = lines[:-1]
-            told = b"".join(complete)
-            if told.count(b":") == len(complete) and told.translate(None, b":").lstrip(b"-").isdigit():
-                numbers += map(int, b" ".join(complete).translate(None, b":").split())
-            elif any(line[:1] not in b":-" or not line for line in complete):
-                # A string or an array takes more than a line: one by one.
-                return numbers + [reply if isinstance(reply, int) else -1 for reply in self.receive(missing)]
-            else:
-                numbers += [int(line[1:]) if line[:1] == b":" else -1 for line in complete]
-            self._data, self._at = lines[-1], 0
+            rest = lines.pop()
+            try:
+                numbers += map(_number, lines)
+            except ValueError:  # a string or an array takes more than a line: one by one
+                return numbers[: count - missing] + [
+                    reply if isinstance(reply, int) else -1 for reply in self.receive(missing)
+                ]
+            self._data, self._at = rest, 0
             if len(numbers) < count:
                 self._fill(None)
         return numbers
