@@ -41,7 +41,7 @@ from slotwright.link.migrate.wire import Wire
 from slotwright.link.observe import observe
 from slotwright.link.waits import node_timeout
 
-TICK, SHOW_EVERY, LOOK_EVERY = 0.01, 1.0, 1.0  # seconds
+TICK, SHOW_EVERY, LOOK_EVERY = 0.02, 1.0, 1.0  # seconds
 QUIET = 0.05  # seconds in which messages that are under way between the nodes arrive
 
 
@@ -119,16 +119,18 @@ class _Move:
             self._together(without(jobs, last))
             if last:
                 time.sleep(QUIET)
-                self._together(last)
-        self._settle()
+            for job in last:  # one after the other, so that no two targets take the same config epoch
+                self._together([job])
+        self._settle(epochs=False)
         self.show(self.board.progress)
         if self.board.deferred:
             raise Refused(self.board.deferred)
 
     # --- Before -----------------------------------------------------------------------------------------------------
 
-    def _settle(self) -> None:
-        self.view = self.board.view = settled(self.steps, self.topology, self.links, self.board.timeout)
+    def _settle(self, *, epochs: bool = True) -> None:
+        found = settled(self.steps, self.topology, self.links, self.board.timeout, epochs=epochs)
+        self.view = self.board.view = found
 
     def _bring_back(self) -> bool:
         """Slots that the target owns, and that were on their way to the source when something ended there.
@@ -210,6 +212,7 @@ class _Move:
         crew = Crew(jobs, self.board, self._worker)
         try:
             while crew.working:
+                crew.wait(TICK)
                 self._tick()
         except BaseException:
             self._wind_up(crew)
@@ -238,7 +241,6 @@ class _Move:
             )
 
     def _tick(self) -> None:
-        time.sleep(TICK)
         now = time.monotonic()
         if now - self._shown >= SHOW_EVERY:
             self._shown = now
@@ -276,7 +278,7 @@ class _Move:
         self.board.stop.set()
         deadline = time.monotonic() + self.board.timeout
         while crew.working and time.monotonic() < deadline:
-            time.sleep(TICK)
+            crew.wait(TICK)
 
     def _finish(self, pair: Pair) -> None:
         """After a failover: bring the slots that may be open to the node that has the target's part now."""

@@ -24,12 +24,13 @@ from slotwright.link.migrate.limits import Limits
 CALL, BURST = 0.004, 0.012
 IN_FLIGHT = 16
 # With one: a call takes at most SHARE of it at the beginning, and two are in flight: one runs, one waits.
-SHARE, SHORTEST = 0.5, 0.0003
+SHARE, SHORTEST = 0.33, 0.0003
 TWO = 2
 EVERY = 0.02  # seconds between two probes of a node
 WINDOW = 150  # probes that are judged together
 FEWEST = 75
 SLOW = 0.01  # the part of the probes that may be slower than the budget
+MORE = 0.005  # what more of them is slow than of those to nodes that are not worked is our doing
 DOWN, UP = 0.8, 1.1
 LOWEST = 0.1
 RESTING = 0.5  # below this level rests come between the calls
@@ -99,7 +100,8 @@ class Pacer:
             return False
         slow, usual = (sum(t > budget for t in times) / (len(times) or 1) for times in (took, anyhow))
         before = self.level
-        self.level = max(LOWEST, self.level * DOWN) if slow - usual > SLOW else min(1.0, self.level * UP)
+        too_slow = slow > SLOW and slow - usual > MORE
+        self.level = max(LOWEST, self.level * DOWN) if too_slow else min(1.0, self.level * UP)
         return self.level < before
 
 
