@@ -104,6 +104,7 @@ def test_a_meeting_that_got_lost_is_asked_for_again(servers: Servers, monkeypatc
         send(run, [step for step in steps if step not in meetings], view)
 
     monkeypatch.setattr(_Run, "_send", lose_the_first)
+    monkeypatch.setattr("slotwright.link.apply.MEET_AGAIN", 1.0)
     site.converge()
     assert lost
     assert_sound(site)

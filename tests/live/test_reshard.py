@@ -169,7 +169,7 @@ def test_masters_are_balanced_by_what_slots_hold(by: str, servers: Servers) -> N
     cluster.assert_whole()
 
 
-@pytest.mark.parametrize("version", ["8.6.3", "valkey-8.0.1"])
+@pytest.mark.parametrize("version", ["8.6.3", pytest.param("valkey-8.0.1", marks=pytest.mark.soak)])
 def test_masters_are_balanced_by_the_cpu_that_slots_take(
     version: str, servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

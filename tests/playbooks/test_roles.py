@@ -142,6 +142,7 @@ def test_site_check_run_check_run(site: Site) -> None:
     assert all("cluster_state:ok" in info for info in site.call("CLUSTER", "INFO"))
 
 
+@pytest.mark.soak  # a minute
 def test_a_run_limited_to_one_host_sees_the_whole_cluster(site: Site) -> None:
     assert site.play("site.yml").status == 0
     limited = site.play("site.yml", "--limit", "h3")

@@ -48,13 +48,6 @@ class Crew:
     def working(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)
 
-    def wait(self, seconds: float) -> None:
-        """Returns when a pair's thread has ended, or after so many seconds."""
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(seconds)
-                return
-
     def _work(self) -> None:
         _step_back()
         while (job := self._take()) is not None:

@@ -41,7 +41,7 @@ from slotwright.link.migrate.wire import Wire
 from slotwright.link.observe import observe
 from slotwright.link.waits import node_timeout
 
-TICK, SHOW_EVERY, LOOK_EVERY = 0.02, 1.0, 1.0  # seconds
+TICK, SHOW_EVERY, LOOK_EVERY = 0.01, 1.0, 1.0  # seconds
 QUIET = 0.05  # seconds in which messages that are under way between the nodes arrive
 
 
@@ -212,7 +212,6 @@ class _Move:
         crew = Crew(jobs, self.board, self._worker)
         try:
             while crew.working:
-                crew.wait(TICK)
                 self._tick()
         except BaseException:
             self._wind_up(crew)
@@ -241,6 +240,7 @@ class _Move:
             )
 
     def _tick(self) -> None:
+        time.sleep(TICK)  # not join: where a signal ends that, Python 3.11 takes the thread for ended
         now = time.monotonic()
         if now - self._shown >= SHOW_EVERY:
             self._shown = now
@@ -278,7 +278,7 @@ class _Move:
         self.board.stop.set()
         deadline = time.monotonic() + self.board.timeout
         while crew.working and time.monotonic() < deadline:
-            crew.wait(TICK)
+            time.sleep(TICK)
 
     def _finish(self, pair: Pair) -> None:
         """After a failover: bring the slots that may be open to the node that has the target's part now."""
