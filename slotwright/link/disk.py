@@ -16,7 +16,7 @@ from slotwright.core.parse import parse_info
 from slotwright.errors import SlotwrightError
 from slotwright.link.connect import LinkDown, Links
 
-POLL = 0.01  # seconds; most have nothing to write, and have done so at the server's next tick
+POLL = 0.05
 # Bytes of an append-only file that never held a key, and more.
 EMPTY = 200
 _BUSY = ("in progress", "already")
