@@ -43,9 +43,6 @@ class Told(AbstractContextManager["Told"]):
         self._closing = ExitStack()
 
     def __enter__(self) -> Told:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._closing.callback(signal.signal, number, signal.signal(number, self._asked_to_stop))
         if self._path:
             try:
                 self._path.touch()
@@ -53,6 +50,10 @@ class Told(AbstractContextManager["Told"]):
                 raise SlotwrightError(
                     f"cannot write how far this has come: {error}", where="option progress", remedy="state another path"
                 ) from error
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._closing.callback(signal.signal, number, signal.signal(number, self._asked_to_stop))
+        if self._path:
             watcher = threading.Thread(target=self._watch, daemon=True)
             watcher.start()
             self._closing.callback(watcher.join)

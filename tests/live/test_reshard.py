@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from slotwright.core.slots import SLOT_COUNT, Slots
 from slotwright.errors import Refused, SlotwrightError
 from slotwright.link.loads import slot_loads
 from slotwright.manager import reshard
-from slotwright.manager.progress import Told
+from slotwright.manager.progress import LOOK_EVERY, Told
 from slotwright.manager.request import complete
 from slotwright.manager.requests import PREFIX
 from slotwright.manager.reshard import Resharding, read_asked
@@ -241,6 +244,22 @@ def test_stopped_in_the_middle_it_has_paused_within_two_seconds_and_goes_on_late
     assert do(cluster.site, asked())["changed"]
     assert counts(cluster) == [4096] * 4
     assert cluster.data() == before
+
+
+def test_a_pause_is_told_by_removing_the_file_of_the_progress_and_it_is_not_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "progress.jsonl"
+    with Told({"path": str(path)}) as told:
+        told.line("one")
+        assert [json.loads(text)["line"] for text in path.read_text().splitlines()] == ["one"]
+        assert not told.stop.wait(3 * LOOK_EVERY)
+        path.unlink()
+        assert told.stop.wait(10)
+        told.line("two")
+        assert not path.exists()
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SlotwrightError, match="cannot write"), Told({"path": str(tmp_path / "no" / "where")}):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 # --- Half-migrated slots --------------------------------------------------------------------------------------------

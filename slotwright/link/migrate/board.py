@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from slotwright.core.slots import Slots
@@ -19,6 +19,7 @@ from slotwright.link.migrate.progress import PairProgress, Progress
 # by MOVED. So while a master owns few slots, few are on their way to it at a time: one for RAMP of those that it owns.
 # Slots without keys are open for a moment only: one for STEEP.
 RAMP, STEEP = 16, 8
+LATE = 3.0  # seconds after which nodes that have not answered a look hold the move
 
 
 class Stopped(Exception):
@@ -52,6 +53,7 @@ class Board:
         self.deferred: list[Finding] = []
         self._owned = {node.id: node.myself.slots for node in view.nodes}
         self._hold = ""
+        self._looking = float("inf")  # since when, by time.monotonic()
         self._lock = threading.Lock()
         self._begun = time.monotonic()
         self._done = (0, 0, 0)
@@ -73,23 +75,32 @@ class Board:
     def ending(self) -> bool:
         return self.stop.is_set() or self.failed.is_set()
 
-    def hold(self, reason: str) -> None:
-        """Let no pair open another slot while there is a reason ("" for none)."""
-        self._hold = reason
+    def look(self, look: Callable[[], ClusterView], hindrance: Callable[[ClusterView], str]) -> None:
+        """Look at the cluster; let no pair open another slot while that takes long, or where there is a hindrance."""
+        self._looking = time.monotonic()
+        try:
+            self.view = look()
+            self._hold = hindrance(self.view)
+        finally:
+            self._looking = float("inf")
 
     def go_on(self) -> None:
         """Wait while the pairs are held. Raises Stopped, or SlotwrightError where that takes too long."""
         deadline = time.monotonic() + self.timeout
-        while self._hold and not self.ending:
+        while (reason := self._held()) and not self.ending:
             if time.monotonic() > deadline:
                 raise SlotwrightError(
-                    f"no further slot was moved for {self.timeout:g} s because {self._hold}",
+                    f"no further slot was moved for {self.timeout:g} s because {reason}",
                     remedy="mend that, then run again: what has moved stays moved, and no slot was left open",
                     code="timeout",
                 )
             time.sleep(0.05)
         if self.ending:
             raise Stopped
+
+    def _held(self) -> str:
+        late = time.monotonic() - self._looking > LATE
+        return self._hold or ("a node has not answered for some seconds" if late else "")
 
     # --- Failovers --------------------------------------------------------------------------------------------------
 

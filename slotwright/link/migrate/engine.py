@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from slotwright.core.invariants import LAG_LIMIT
 from slotwright.core.slots import Slots
@@ -247,8 +248,7 @@ class _Move:
             self.show(self.board.progress)
         if now - self._looked >= LOOK_EVERY or self.board.look_now.is_set():
             self.board.look_now.clear()
-            self.board.view = observe(self.topology, self.links)
-            self.board.hold(self._hindrance(self.board.view))
+            self.board.look(partial(observe, self.topology, self.links), self._hindrance)
             self._looked = time.monotonic()
 
     def _hindrance(self, view: ClusterView) -> str:

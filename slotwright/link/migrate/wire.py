@@ -128,11 +128,9 @@ class Wire:
             lines = self._data[self._at :].split(b"\r\n", missing)
             rest = lines.pop()
             try:
-                numbers += map(_number, lines)
+                numbers += list(map(_number, lines))
             except ValueError:  # a string or an array takes more than a line: one by one
-                return numbers[: count - missing] + [
-                    reply if isinstance(reply, int) else -1 for reply in self.receive(missing)
-                ]
+                return numbers + [reply if isinstance(reply, int) else -1 for reply in self.receive(missing)]
             self._data, self._at = rest, 0
             if len(numbers) < count:
                 self._fill(None)
