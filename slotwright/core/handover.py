@@ -51,16 +51,22 @@ def named(topology: Topology, words: Sequence[str], elsewhere: Iterable[Instance
     return frozenset(found)
 
 
-def empty(topology: Topology, view: ClusterView, emptied: frozenset[str], mode: Mode = "plain") -> Plan:
+def empty(
+    topology: Topology,
+    view: ClusterView,
+    emptied: frozenset[str],
+    mode: Mode = "plain",
+    among: frozenset[str] | None = None,
+) -> Plan:
     """Hand over every master among the emptied instances to a replica outside all of them.
 
     Where a shard can choose, in this order: no zone gets more masters than may be lost with it; masters even over
     zones; then over hosts; the nearer replica (see LAG_STEP); the inventory's order. For a master that does not answer
     the replica that has most of its data is taken, before all else.
-    mode: how those are handed over that cannot be handed over plainly.
+    mode: how those are handed over that cannot be handed over plainly. among: only these may take over.
     """
     order = {i.name: n for n, i in enumerate(topology.everyone)}
-    stays = {i.name for i in topology.instances} - emptied
+    stays = {i.name for i in topology.instances if among is None or i.name in among} - emptied
     masters = [m for i in view.owners if (m := view.members[i]).name in emptied]
     masters.sort(key=lambda m: (m.alive, order[m.name]))  # who does not answer first: their slots are not served
     refusals, choices = [], []
@@ -348,16 +354,19 @@ def _cheapest(start: _Node, residual: Callable[[_Node], Iterable[tuple[_Node, in
 
 
 def _plan(topology: Topology, view: ClusterView, replicas: Sequence[str], mode: Mode) -> Plan:
+    """One failover a shard. Those who take over from the dead, first, may be what the others need for a vote."""
     steps: list[Failover] = []
     at = view
+    answers, needed = majority(view)
     for name in replicas:
-        node = at.named_members[name]
-        master = at.members[node.peer.master]
-        answers, needed = majority(at)
+        node = view.named_members[name]
+        master = view.members[node.peer.master]
         gentle = answers >= needed and _in_sync(master, node)
         steps.append(Failover(name, "plain" if gentle else mode))
-        at = simulate(at, steps[-1:])
-    return Plan(tuple(steps), findings=(*_harsh(view, steps), *_too_full(topology, view, at)))
+        if not gentle:
+            at = simulate(at, steps[-1:])
+            answers, needed = majority(at)
+    return Plan(tuple(steps), findings=(*_harsh(view, steps), *_too_full(topology, view, replicas)))
 
 
 def _harsh(view: ClusterView, steps: Sequence[Failover]) -> Iterator[Finding]:
@@ -375,8 +384,12 @@ def _harsh(view: ClusterView, steps: Sequence[Failover]) -> Iterator[Finding]:
             yield Finding("master-may-live", f"node {master.name}", what, remedy, Severity.WARNING)
 
 
-def _too_full(topology: Topology, before: ClusterView, after: ClusterView) -> Iterator[Finding]:
-    masters, then = _per_zone(topology, after), _per_zone(topology, before)
+def _too_full(topology: Topology, view: ClusterView, replicas: Sequence[str]) -> Iterator[Finding]:
+    then = _per_zone(topology, view)
+    masters = Counter(then)
+    for name in replicas:
+        masters[_zone(topology, view.members[view.named_members[name].peer.master].name)] -= 1
+        masters[_zone(topology, name)] += 1
     limit = zone_limit(topology, masters.total())
     for zone, count in sorted(masters.items()):
         if count > limit and count > then[zone]:
