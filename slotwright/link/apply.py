@@ -51,7 +51,7 @@ Report = Callable[[str], None]
 
 # Seconds for nodes that differ from what was planned for, by another controller's work or by a flaw of the moment.
 PATIENCE = 5.0
-MEET_AGAIN = 5.0  # seconds until a node that does not know whom it was told to meet is told once more
+MEET_AGAIN = 5.0  # seconds until a node that has not met whom it was told to meet is told once more
 
 
 def apply(
@@ -266,10 +266,12 @@ class _Run:
 
 
 def _unmet(step: Step, seen: ClusterView) -> bool:
+    """Whether a MEET got lost half-way: one of the two then knows the other, and is not known to it."""
     node = seen.by_name.get(step.node)
     if node is None or not isinstance(step, Meet):
         return False
-    return any(peer in seen.by_name and seen.by_name[peer].id not in node.by_id for peer in step.peers)
+    others = [seen.by_name[peer] for peer in step.peers if peer in seen.by_name]
+    return any(other.id not in node.by_id or node.id not in other.by_id for other in others)
 
 
 def _bared(seen: ClusterView, before: ClusterView) -> Sequence[str]:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from slotwright.core.steps import AssignSlots, Meet, Replicate, Step
 from slotwright.core.view import ClusterView
 from slotwright.errors import SlotwrightError
 from slotwright.link.access import Access, Tls
-from slotwright.link.apply import _Run
+from slotwright.link.apply import _Run, _unmet
+from tests.core.build import topology
+from tests.core.worlds import serving
 from tests.live.clusters import (
     Role,
     Site,
@@ -108,6 +111,18 @@ def test_a_meeting_that_got_lost_is_asked_for_again(servers: Servers, monkeypatc
     site.converge()
     assert lost
     assert_sound(site)
+
+
+def test_a_meeting_of_which_one_side_alone_heard_counts_as_lost() -> None:
+    view = serving(topology({"a": [1, 1], "b": [1, 1], "c": [1, 1]}))
+    met = Meet("c2:7001", ("a1:7001",))
+    assert not _unmet(met, view)
+    for deaf, other in (("a1:7001", "c2:7001"), ("c2:7001", "a1:7001")):
+        unknown = view.by_name[other].id
+        nodes = [
+            replace(n, peers=tuple(p for p in n.peers if p.id != unknown)) if n.name == deaf else n for n in view.nodes
+        ]
+        assert _unmet(met, replace(view, nodes=tuple(nodes)))
 
 
 def test_nodes_that_are_not_started_yet_are_foreseen_as_blank_ones(servers: Servers) -> None:
