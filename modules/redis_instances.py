@@ -18,7 +18,9 @@ description:
   - "Redis has two files: its own C(<data_dir>/<port>/rewrite.conf), where CONFIG REWRITE writes, and the role's
     C(<conf_dir>/<port>/redis.conf), which it may not write and which it reads last. What the inventory states wins at
     every start; what CONFIG REWRITE saved beyond that lasts."
-  - A running instance is never restarted. RV(instances.restart_pending) says where one is wanted.
+  - A running instance is restarted only where O(restart) names it, and never while it is a master that owns slots.
+    RV(instances.restart_pending) says where a restart is wanted, and RV(instances.settings) what the instance is to run
+    with; module M(redis_config) sets that live.
   - A master whose memory does not come back whole (no AOF) is not started before its peers were asked. It waits while a
     replica of it cannot be asked, or holds what the master would lose, until that has taken over. The file
     C(<data_dir>/<port>/start-empty) permits one start all the same.
@@ -143,6 +145,28 @@ options:
     type: str
     choices: [keep, aside, remove]
     default: keep
+  restart:
+    description:
+      - Ports of instances that are stopped, given what is new, and started again. Everything is proved before the first
+        of them is stopped. Where the server is of another version then, C(nodes.conf.<version>) keeps nodes.conf as the
+        old one wrote it.
+      - An instance that its own nodes.conf knows as a master with slots is refused.
+    type: list
+    elements: int
+    default: []
+  want_restart:
+    description: Ports of instances that are to be restarted some time. RV(instances.restart_pending) says so until they
+      are started again, by whomever.
+    type: list
+    elements: int
+    default: []
+  fresh:
+    description:
+      - With O(restart), the instances begin without data, and copy those of their masters. For replicas that get an
+        older version, which cannot read what the newer one wrote.
+      - The data are put aside, into C(<data_dir>/<port>/data-of-<version>). nodes.conf stays.
+    type: bool
+    default: false
   timeout:
     description: Bound of each wait, in seconds.
     type: float
@@ -304,9 +328,21 @@ instances:
         where it runs the right one.
       type: str
     restart_pending:
-      description: Whether it runs with another redis.conf, environment or redis-server than those that are in place, or
-        another version waits.
+      description: Whether something is in place that only a restart makes count.
       type: bool
+    restart_reasons:
+      description: What that is. Names of directives, C(redis-server), C(environment), C(version ...), C(asked for), or
+        C(redis.conf) where nobody knows any more what it was started with.
+      type: list
+      elements: str
+    settings:
+      description: The value of each directive, as CONFIG GET shows it, that redis.conf and what CONFIG REWRITE saved
+        give it. Secrets, paths and ports are left out.
+      type: dict
+    fixed:
+      description: Those of the directives that CONFIG SET does not take.
+      type: list
+      elements: str
     limits:
       description: What the kernel was asked to grant the process, and what it granted, by name, V(open_files) and under
         systemd V(oom_score_adj). Each has C(asked) and C(got). Empty for what does not run. Where it got less,
@@ -323,6 +359,9 @@ instances:
       server_version: 7.2.7
       version_pending: ""
       restart_pending: false
+      restart_reasons: []
+      settings: {maxmemory: "2147483648", io-threads: "1"}
+      fixed: [io-threads]
       limits:
         open_files: {asked: 10128, got: 10128}
         oom_score_adj: {asked: -900, got: -900}
@@ -388,6 +427,9 @@ ON_THE_HOST = {
     "user": {"type": "str", "default": "redis"},
     "group": {"type": "str", "default": "redis"},
     "data": {"type": "str", "choices": ["keep", "aside", "remove"], "default": "keep"},
+    "restart": {"type": "list", "elements": "int", "default": []},
+    "want_restart": {"type": "list", "elements": "int", "default": []},
+    "fresh": {"type": "bool", "default": False},
     "timeout": {"type": "float", "default": 30},
     "instances": {"type": "list", "elements": "dict", "options": INSTANCE},
     "secrets": {"type": "dict", "no_log": True},

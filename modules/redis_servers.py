@@ -34,6 +34,11 @@ options:
       programs are in C(bin) or at the top of it.
     type: path
     required: true
+  conf_dir:
+    description: Directory of the configuration of instances. Servers with which these are started are found as well,
+      after the others. Empty where only those shall be found that are named.
+    type: str
+    default: ""
   unpacked_from:
     description: Path of an archive. The version is then looked for in the directory that the archive was unpacked to,
       C(<root>/<version>.new), and what is wrong is said of the archive.
@@ -112,6 +117,7 @@ ARGUMENTS = {
     "bin_dir": {"type": "str", "default": ""},
     "also": {"type": "list", "elements": "str", "default": []},
     "root": {"type": "path", "required": True},
+    "conf_dir": {"type": "str", "default": ""},
     "unpacked_from": {"type": "str", "default": ""},
 }
 

@@ -85,5 +85,8 @@ if ! wants_aof && { [ -f "$data/$aof_dir/$aof_file.manifest" ] || [ -f "$data/$a
   echo "appendonly is no: the AOF of before is moved to $data/aof.switched-off, in place of any older one." >&2
 fi
 
-# What this process was started with. Others later on mean: a restart is pending.
+# What this process was started with. Others later on may mean that a restart is pending; one that was wanted is done.
 cat "$conf" "${conf%/*}/environment" | sha256sum >"$data/redis.conf.started"
+cat "$conf" >"$data/redis.conf.running"
+cat "${conf%/*}/environment" >"$data/environment.running"
+rm -f "$data/restart-wanted"

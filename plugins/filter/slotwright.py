@@ -137,6 +137,39 @@ def slotwright_machines(
         raise AnsibleFilterError(f"The inventory is refused, and nothing was changed on any host:\n{refused}") from None
 
 
+def slotwright_pending(hosts: Sequence[str], hostvars: Mapping[str, Any], kind: str = "restart") -> list[Any]:
+    """Option pending of module redis_cluster_roll, from what the hosts have reported in this run."""
+    from slotwright.manager.pending import pending
+
+    return pending(hosts, hostvars, kind)
+
+
+def slotwright_other_version(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[str]:
+    """Names of the instances that wait for another version."""
+    from slotwright.manager.pending import other_version
+
+    return other_version(hosts, hostvars)
+
+
+def slotwright_settings(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[Any]:
+    """Option wanted of module redis_config, from what the hosts have reported in this run."""
+    from slotwright.manager.pending import settings
+
+    return settings(hosts, hostvars)
+
+
+def slotwright_restart_asked(words: str, hosts: Sequence[str], hostvars: Mapping[str, Any]) -> dict[str, Any]:
+    """What playbooks/restart.yml restarts: pending, ports by host, and resumed. words: zones, hosts, instances."""
+    from dataclasses import asdict
+
+    from slotwright.manager.pending import asked
+
+    try:
+        return asdict(asked(words, hosts, hostvars))
+    except Refused as refused:
+        raise AnsibleFilterError(f"Nothing was changed: {refused}") from None
+
+
 def slotwright_reshard(said: Mapping[str, Any], clusters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Options of module redis_cluster_slots for each cluster that is meant by what is said to playbooks/reshard.yml."""
     from slotwright.core.asked import chosen, options
@@ -155,9 +188,13 @@ class FilterModule:
             "slotwright_clusters": slotwright_clusters,
             "slotwright_machines": slotwright_machines,
             "slotwright_of_cluster": slotwright_of_cluster,
+            "slotwright_other_version": slotwright_other_version,
+            "slotwright_pending": slotwright_pending,
             "slotwright_ports_at": slotwright_ports_at,
             "slotwright_reshard": slotwright_reshard,
             "slotwright_refusals": slotwright_refusals,
+            "slotwright_restart_asked": slotwright_restart_asked,
+            "slotwright_settings": slotwright_settings,
             "slotwright_staying_ports": slotwright_staying_ports,
             "slotwright_successor_problems": slotwright_successor_problems,
         }

@@ -1,7 +1,7 @@
 """All Redis instances of one host: files, processes and service, made to be as they are described.
 
-Runs on the host: standard library only, Python 3.8 and later. Nothing here speaks to the cluster, and nothing here
-restarts an instance that is running.
+Runs on the host: standard library only, Python 3.8 and later. Nothing here speaks to the cluster, and an instance that
+is running is restarted only where it is named for that, and never while it is a master that owns slots.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
         server_version,
         validate,
     )
+    from plugins.module_utils.slotwright_restart import begin_anew, keep_nodes, refuse_master
     from plugins.module_utils.slotwright_service import Daemons, Systemd, drop_in
+    from plugins.module_utils.slotwright_settings import Known, unseen
 else:
     from ansible.module_utils.slotwright_files import Account, Files, HostError, Outcome, read, read_untrusted
     from ansible.module_utils.slotwright_process import (
@@ -45,7 +47,9 @@ else:
         server_version,
         validate,
     )
+    from ansible.module_utils.slotwright_restart import begin_anew, keep_nodes, refuse_master
     from ansible.module_utils.slotwright_service import Daemons, Systemd, drop_in
+    from ansible.module_utils.slotwright_settings import Known, unseen
 
 
 @dataclass
@@ -53,7 +57,8 @@ class Host:
     """The wanted state of the host.
 
     scripts: texts of before-start and ask-peers, by name. environment: of every instance.
-    secrets: mark in the text of a redis.conf → the value it stands for.
+    secrets: mark in the text of a redis.conf → the value it stands for. restart: which are stopped and started again.
+    want: which shall be restarted some time. fresh: those restarted begin without data, and copy their master's.
     """
 
     instances: Sequence[Instance]
@@ -63,6 +68,9 @@ class Host:
     scripts: Mapping[str, str]
     environment: Mapping[str, str]
     secrets: Mapping[str, str]
+    restart: Collection[int] = ()
+    want: Collection[int] = ()
+    fresh: bool = False
     _versions: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -73,9 +81,12 @@ class Host:
         """Directories, files, service, running processes. Everything is proved before the first file is replaced."""
         self.service.refuse(self.instances)
         running = {i.name: find_process(i) for i in self.instances}
-        down = [i for i in self.instances if not running[i.name]]
-        # Those that crashed just now, and that the service manager is bringing back as they were.
-        to_start = [i for i in down if not self.service.is_up(i)]
+        restarted = [i for i in self.instances if i.port in self.restart and running[i.name]]
+        for instance in restarted:
+            refuse_master(instance)
+        down = [i for i in self.instances if not running[i.name] or i in restarted]
+        # Not those that crashed just now, and that the service manager is bringing back as they were.
+        to_start = [i for i in down if i in restarted or not self.service.is_up(i)]
         chosen = {i.name: self._choose(i, running[i.name], starts=i in to_start) for i in self.instances}
         configured = [(i, candidate) for i in self.instances if (candidate := chosen[i.name])]
         for _, candidate in configured:
@@ -83,12 +94,14 @@ class Host:
         for instance in down:
             refuse_lost_data(instance)
         for instance in to_start:
-            refuse_taken_ports(instance)
+            if instance not in restarted:
+                refuse_taken_ports(instance)
         for instance, candidate in configured:
             content = self._content(candidate)
             same = os.path.realpath(instance.link) == os.path.realpath(candidate.server)
             if self._versions[candidate.server] and not (same and read(instance.conf) == content):
                 validate(candidate.server, content, instance, self.files.account, self.service.timeout)
+        self._stop(restarted, running, chosen)
         self._directories()
         for instance, candidate in configured:
             self.files.file(instance.conf, self._content(candidate), 0o640, instance.name)
@@ -100,10 +113,14 @@ class Host:
             self.files.file(self.conf_dir / name, text, 0o755)
         self.service.configure(self.files, configured)
         for instance in to_start:
-            self.outcome.note(instance.name, "stopped\n", "running\n")
+            if instance not in restarted:
+                self.outcome.note(instance.name, "stopped\n", "running\n")
         if not self.files.check:
             self.service.start(down)
             running.update((i.name, proved(i)) for i in down)
+        for instance in self.instances:
+            if instance.port in self.want and not self.files.check:
+                self.files.file(instance.wanted, "", 0o600, instance.name, uid=self.files.account.uid)
         for instance in self.instances:
             if self.files.check or instance.nodes.exists():
                 self.files.file(instance.marker, f"{instance.data_dir}\n", 0o640, instance.name)
@@ -138,6 +155,27 @@ class Host:
         if remove:
             self._remove_what_nobody_needs()
         return self.outcome
+
+    def _stop(
+        self,
+        instances: Sequence[Instance],
+        running: Mapping[str, Process | None],
+        chosen: Mapping[str, Candidate | None],
+    ) -> None:
+        """Before they are started again. Where another version comes, nodes.conf is kept as the old one wrote it."""
+        for instance in instances:
+            process, candidate = running[instance.name], chosen[instance.name]
+            assert process and candidate
+            linked = linked_server(instance, process)
+            self.outcome.note(instance.name, f"running {linked}\n", f"restarted {candidate.server}\n")
+            if self.files.check:
+                continue
+            old = server_version(f"/proc/{process.pid}/exe")
+            self.service.stop(instance, process)
+            if old != candidate.version:
+                keep_nodes(instance, old, self.files)
+            if self.fresh:
+                begin_anew(instance, old, self.files)
 
     def _choose(self, instance: Instance, process: Process | None, *, starts: bool) -> Candidate | None:
         """What the instance gets. One that is not ours to start keeps its server: a crash brings it back as it was.
@@ -199,6 +237,7 @@ class Host:
         """process, candidate: None for what does not run; the latter also for a server that is no candidate."""
         server = candidate.server if candidate else linked_server(instance, process) if process else ""
         other = instance.candidates[0].version if process and candidate != instance.candidates[0] else ""
+        meant = self._meant(instance, process, candidate) if process and candidate else {}
         self.outcome.instances.append(
             {
                 "name": instance.name,
@@ -210,21 +249,54 @@ class Host:
                 "server": server,
                 "server_version": self._versions.get(server, ""),
                 "version_pending": other,
-                "restart_pending": bool(
-                    other or (process and candidate and self._differs(instance, process, candidate))
-                ),
+                "restart_pending": bool(other or meant.get("restart")),
+                "restart_reasons": [f"version {other}"] * bool(other) + meant.get("restart", []),
+                "settings": meant.get("values", {}),
+                "fixed": meant.get("fixed", []),
                 "limits": self._limits(process, candidate) if process and candidate else {},
             }
         )
 
-    def _differs(self, instance: Instance, process: Process, candidate: Candidate) -> bool:
-        """Whether the process runs something else than what is in place for its next start."""
+    def _meant(self, instance: Instance, process: Process, candidate: Candidate) -> dict[str, Any]:
+        """values: what each directive is to be. fixed: those that cannot be set live. restart: why one is wanted."""
+        if not self._versions.get(candidate.server):
+            return {}
+        reasons = []
         # A server that was replaced at its own path reads "… (deleted)" there.
         if os.readlink(f"/proc/{process.pid}/exe") != os.path.realpath(candidate.server):
-            return True
-        in_place = self._content(candidate) + environment_file(self.environment)
+            reasons.append("redis-server")
+        content, environment = self._content(candidate), environment_file(self.environment)
+        meant = self._known(instance, candidate, content)
         started_with = (read_untrusted(instance.data_dir / "redis.conf.started") or "").split(" ")[0].strip()
-        return started_with != hashlib.sha256(in_place.encode()).hexdigest()
+        granted = limits(process)
+        most = candidate.open_files - Candidate.SPARE_FILES - Candidate.OWN_FILES
+        if granted:
+            meant["values"]["maxclients"] = str(min(most, granted["most_files"] - Candidate.OWN_FILES))
+        if started_with != hashlib.sha256((content + environment).encode()).hexdigest():
+            before = read_untrusted(instance.data_dir / "redis.conf.running")
+            if before is None:
+                reasons.append("redis.conf")
+            else:
+                was = self._known(instance, candidate, before)
+                names = [n for n in meant["fixed"] if was["values"].get(n) != meant["values"][n]]
+                changed = set(unseen(before)) ^ set(unseen(content))
+                reasons += sorted({*names, *(line.split(None, 1)[0].lower() for line in changed)})
+                if granted and most > granted["most_files"] - Candidate.OWN_FILES:
+                    reasons.append("maxclients")
+            if (read_untrusted(instance.data_dir / "environment.running") or "") != environment:
+                reasons.append("environment")
+        if instance.wanted.exists():
+            reasons.append("asked for")
+        return meant | {"restart": reasons}
+
+    def _known(self, instance: Instance, candidate: Candidate, content: str) -> dict[str, Any]:
+        path = instance.conf.parent / "settings.json"
+        known = Known(path, self.files.account, self.environment, self.service.timeout)
+        saved = read_untrusted(instance.rewrite) or ""
+        found = known.get(candidate.server, candidate.version, f"{saved}\n{content}")
+        if not self.files.check:
+            known.save()
+        return {"values": dict(found["values"]), "fixed": list(found["fixed"])}
 
     def _limits(self, process: Process, candidate: Candidate) -> dict[str, dict[str, int]]:
         got = limits(process)
@@ -329,6 +401,9 @@ def _converge(options: Mapping[str, Any], instances: Sequence[Instance], account
         },
         environment=environment,
         secrets=options["secrets"] or {},
+        restart=options["restart"],
+        want=options["want_restart"],
+        fresh=options["fresh"],
     )
     if options["state"] == "started":
         return host.start()

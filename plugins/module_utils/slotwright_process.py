@@ -110,6 +110,11 @@ class Instance:
         return self.conf.parent / "member"
 
     @property
+    def wanted(self) -> Path:
+        """There while a restart was asked for and has not come about."""
+        return self.data_dir / "restart-wanted"
+
+    @property
     def unit(self) -> str:
         return f"redis-cluster@{self.port}.service"
 
@@ -344,12 +349,16 @@ def _command(pid: int) -> str:
 
 
 def limits(process: Process) -> dict[str, int] | None:
-    """What the kernel grants the process: open_files and oom_score_adj. None when it has ended."""
+    """What the kernel grants the process, None when it has ended: open_files, oom_score_adj, and most_files.
+
+    Up to the last it may raise the first.
+    """
     try:
         granted = Path(f"/proc/{process.pid}/limits").read_text()
         score = int(Path(f"/proc/{process.pid}/oom_score_adj").read_text())
     except OSError:
         return None
-    files = re.search(r"^Max open files +(\S+)", granted, re.MULTILINE)
+    files = re.search(r"^Max open files +(\S+) +(\S+)", granted, re.MULTILINE)
     assert files
-    return {"open_files": sys.maxsize if files[1] == "unlimited" else int(files[1]), "oom_score_adj": score}
+    soft, hard = (sys.maxsize if word == "unlimited" else int(word) for word in files.groups())
+    return {"open_files": soft, "most_files": hard, "oom_score_adj": score}

@@ -1,6 +1,6 @@
 """The server programs of one host: which are there, what they are, and whether they will do.
 
-Runs on the host: standard library only, Python 3.8 and later. Nothing is changed here.
+Runs on the host: standard library only, Python 3.8 and later. Nothing is changed here but by keep().
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,69 @@ def look(options: Mapping[str, Any]) -> dict[str, Any]:
             server, said = examine(path)
             problems += [problem for problem in [_problem(wanted, server, said)] if problem]
         servers.append(asdict(server))
+    servers += [asdict(server) for server in linked(options.get("conf_dir") or "", {s["path"] for s in servers})]
     return {"servers": servers, "missing": missing, "problems": problems, "architecture": platform.machine()}
+
+
+def linked(conf_dir: str, known: Collection[str]) -> Iterable[Server]:
+    """Further servers with which instances are started here: those of the time before an upgrade."""
+    there = {os.path.realpath(path) for path in known}
+    for link in sorted(Path(conf_dir).glob("*/redis-server")) if conf_dir else ():
+        path = os.path.realpath(str(link))
+        if path not in there and os.access(path, os.X_OK):
+            there.add(path)
+            server, _ = examine(os.readlink(str(link)))
+            if server.version:
+                yield server
+
+
+def keep(conf_dir: str, root: str, *, check: bool) -> list[dict[str, str]]:
+    """Copies servers that instances here are started with, and that are not below root, to where versions lie.
+
+    There no package manager replaces them: a crash brings back the version that ran, and there is a way back. Gives
+    link, from and to of each instance. What runs is copied from its process, where the file is another by now.
+    """
+    below, kept = os.path.realpath(root) + os.sep, []
+    for link in sorted(Path(conf_dir).glob("*/redis-server")):
+        path = os.path.realpath(str(link))
+        if not link.is_symlink() or path.startswith(below):
+            continue
+        source = _running_as(path) or path
+        server, _ = examine(source)
+        if not server.version:
+            continue
+        name = server.version if server.flavor == "redis" else f"{server.flavor}-{server.version}"
+        home = Path(root, name)
+        to = next(
+            (p for p in (home / f"bin/{server.flavor}-server", home / f"{server.flavor}-server") if p.exists()), None
+        )
+        if to is None:
+            to = home / f"bin/{server.flavor}-server"
+            if not check:
+                to.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                new = to.with_name(f".{to.name}.new")
+                shutil.copyfile(source, str(new))
+                new.chmod(0o755)
+                new.replace(to)
+        if not check:
+            other = link.with_name(".redis-server.new")
+            if other.is_symlink():
+                other.unlink()
+            other.symlink_to(to)
+            other.replace(link)
+        kept.append({"link": str(link), "from": path, "to": str(to)})
+    return kept
+
+
+def _running_as(path: str) -> str:
+    """/proc/…/exe of a process that was started from this path and whose file there has been replaced since."""
+    for exe in Path("/proc").glob("[0-9]*/exe"):
+        try:
+            if os.readlink(str(exe)) == f"{path} (deleted)":
+                return str(exe)
+        except OSError:
+            continue
+    return ""
 
 
 def wanted_servers(options: Mapping[str, Any]) -> Iterable[Wanted]:

@@ -5,6 +5,7 @@ Standard library only, Python 3.8 and later.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -41,6 +42,7 @@ BOOTED = Path("/run/systemd/system")  # there exactly while systemd is the init 
 UNITS = Path("/etc/systemd/system")
 TEMPLATE_UNIT = "redis-cluster@.service"
 _POLL = 0.05
+ASK_AGAIN = 1.0  # seconds
 
 
 @dataclass
@@ -128,10 +130,15 @@ class Daemons:
         return []
 
     def stop(self, instance: Instance, process: Process | None) -> None:
+        """Asks again: while Redis writes its first AOF, after a full synchronisation, it refuses, and forgets it."""
         self.end(instance, process)
-        deadline = time.monotonic() + self.timeout
+        begun = asked = time.monotonic()
         while (process and find_process(instance) == process) or self.is_up(instance):
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if process and now > asked + ASK_AGAIN:
+                asked = now
+                Daemons.end(self, instance, process)
+            if now > begun + self.timeout:
                 what = f"it did not end within {self.timeout:g} s of SIGTERM"
                 remedy = f"wait for it to save its data, then run again; its log is {instance.logfile}"
                 raise HostError("not-stopped", instance.name, what, remedy)
@@ -139,7 +146,8 @@ class Daemons:
 
     def end(self, instance: Instance, process: Process | None) -> None:
         if process and find_process(instance) == process:
-            os.kill(process.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
 
     def disable(self, files: Files, instance: Instance) -> None:
         """A reboot does not start the instance any more."""

@@ -188,6 +188,23 @@ TABLE: tuple[Variable, ...] = (
     Variable("redis_node_run_dir", "host path", "On the host: pidfiles.", default="/run/redis-cluster"),
     Variable("redis_node_user", "string", "User that runs Redis. Without root: whoever logs in.", default="redis"),
     Variable("redis_node_group", "string", "Group that runs Redis. Without root: whoever logs in.", default="redis"),
+    Variable(
+        "redis_restart_policy",
+        "string",
+        "What becomes of instances that only a restart gives what is new: restarted in waves, or only named.",
+        default="waves",
+        agree=True,
+        choices=("waves", "report"),
+    ),
+    Variable(
+        "redis_restart_max_unavailable",
+        "integer",
+        "How many instances of a zone may be down at a time for a restart. 0 for the whole zone.",
+        default=1,
+        agree=True,
+        low=0,
+        high=1000,
+    ),
     Variable("redis_node_timeout", "seconds", "Bound of a start and of a stop.", default=30, low=1, high=3600),
     Variable(
         "redis_node_weight",

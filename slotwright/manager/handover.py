@@ -80,7 +80,7 @@ def hand_over(request: Request, asked: Asked, links: Links, report: Report) -> O
 
     before = _settled(request, links)
     made = _plan(request, asked, before, links)
-    after = _Run(request, links, tell).do(made, before) if made.steps else before
+    after = Handing(request, links, tell).do(made, before) if made.steps else before
     return Outcome(made, before, after, (*made.findings, *violations(request.topology, after)), tuple(log))
 
 
@@ -195,7 +195,9 @@ def _losses(steps: list[Failover], view: ClusterView, links: Links) -> list[str]
 # --- The run --------------------------------------------------------------------------------------------------------
 
 
-class _Run:
+class Handing:
+    """Does the failovers of a plan."""
+
     def __init__(self, request: Request, links: Links, report: Report) -> None:
         self.request, self.topology, self.links, self.report = request, request.topology, links, report
 
@@ -203,6 +205,7 @@ class _Run:
         return observe(self.topology, self.links)
 
     def do(self, made: Plan, planned: ClusterView) -> ClusterView:
+        """The view once all of them are done and seen by all nodes. planned: what the plan was made of."""
         with Lock(self.links, self.links.up) as lock:
             view = wait_until(
                 lambda seen: lacking(seen, _expected(planned, simulate(planned, ()))),

@@ -59,7 +59,7 @@ def arm(doom: Doom) -> None:
         return call
 
     if doom.event == "verified":
-        handover._Run.one = counted(handover._Run.one)  # type: ignore[method-assign]
+        handover.Handing.one = counted(handover.Handing.one)  # type: ignore[method-assign]
     else:
         handover.fail_over = counted(handover.fail_over)
 

@@ -48,7 +48,7 @@ case $1 in
 esac
 """
 
-for name in ("files", "process", "service", "host"):  # each imports those before it
+for name in ("files", "process", "service", "restart", "settings", "host"):  # each imports those before it
     # The name under which Ansible hands it to the module.
     sys.modules[f"ansible.module_utils.slotwright_{name}"] = load(f"plugins/module_utils/slotwright_{name}.py")
 slotwright_files = sys.modules["ansible.module_utils.slotwright_files"]
@@ -79,6 +79,9 @@ def given(**options: Any) -> dict[str, Any]:
         "group": "redis",
         "timeout": 20,
         "data": "keep",
+        "restart": [],
+        "want_restart": [],
+        "fresh": False,
         "template": str(ROOT / "templates/redis.conf.j2"),
         "unit_template": str(ROOT / "templates/redis-cluster@.service.j2"),
         "templates": str(ROOT / "templates"),

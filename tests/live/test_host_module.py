@@ -264,14 +264,16 @@ def test_links_and_pipes_that_redis_puts_into_its_directories_are_not_read(machi
     secret = tmp_path / "secret"
     secret.write_text("sesame\n")
     machine.converge()
-    machine.data("redis.conf.started").unlink()
-    os.mkfifo(machine.data("redis.conf.started"))
-    assert machine.converge(check=True)["instances"][0]["restart_pending"]
+    for name in ("redis.conf.started", "redis.conf.running"):
+        machine.data(name).unlink()
+        os.mkfifo(machine.data(name))
+    assert machine.converge(check=True)["instances"][0]["restart_reasons"] == ["redis.conf"]
     machine.converge(state="stopped")
     log = machine.directory / "log/7001.log"
     log.unlink()
     log.symlink_to(secret)
-    machine.data("redis.conf.started").unlink()
+    for name in ("redis.conf.started", "redis.conf.running"):
+        machine.data(name).unlink()
     (machine.data("appendonlydir") / "appendonly.aof.manifest").write_text("nonsense\n")
     secret.chmod(0o400)
     with pytest.raises(HostError) as refused:
@@ -382,9 +384,13 @@ def test_a_module_of_the_inventory_is_not_loaded_twice_after_config_rewrite(mach
 def test_a_changed_redis_conf_restarts_nothing_and_is_reported(machine: Machine) -> None:
     machine.converge()
     pid = machine.pid()
-    changed = machine.converge(node_config={"maxmemory": "64mb"})["instances"][0]
-    again = machine.converge(node_config={"maxmemory": "64mb"})["instances"][0]
+    changed = machine.converge(node_config={"io-threads": 2, "maxmemory": "64mb"})["instances"][0]
+    again = machine.converge(node_config={"io-threads": 2, "maxmemory": "64mb"})["instances"][0]
     assert (changed["pid"], changed["restart_pending"], again["restart_pending"]) == (pid, True, True)
+    assert again["restart_reasons"] == ["io-threads"]
+    live = machine.converge(node_config={"maxmemory": "64mb"})["instances"][0]
+    assert (live["pid"], live["restart_pending"]) == (pid, False)
+    assert live["settings"]["maxmemory"] == str(64 << 20)
     back = machine.converge()["instances"][0]
     assert (back["pid"], back["restart_pending"]) == (pid, False)
 
