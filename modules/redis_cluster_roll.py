@@ -160,6 +160,10 @@ versions:
   returned: O(phase=next)
   type: dict
   sample: {"redis 7.0.15": 3, "redis 8.0.2": 6}
+versions_text:
+  description: The same as a line for people.
+  returned: O(phase=next)
+  type: str
 layout_text:
   description: Shards in slot order, as lines for people.
   returned: O(phase=next)

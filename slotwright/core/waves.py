@@ -32,7 +32,8 @@ class Wave:
     restarts: tuple[str, ...]
 
     def describe(self) -> str:
-        handed = f" after {len(self.failovers)} failovers" if self.failovers else ""
+        count = len(self.failovers)
+        handed = f" after {count} failover{'s' * (count > 1)}" if count else ""
         return f"zone {self.zone}: restart {', '.join(self.restarts)}{handed}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -130,7 +130,7 @@ def roll(request: Request, asked: Asked, view: ClusterView, *, first: bool = Fal
 def unhealthy(request: Request, view: ClusterView) -> list[str]:
     """What must not be, before anything goes down and before it goes on."""
     broken = [f for f in violations(request.topology, view) if f.code not in _NO_GATE]
-    return [str(f) for f in broken if f.severity is Severity.ERROR]
+    return [str(f).rstrip(".") for f in broken if f.severity is Severity.ERROR]
 
 
 def gate(request: Request, links: Links) -> ClusterView:
@@ -186,14 +186,10 @@ def foresee(request: Request, asked: Asked, links: Links) -> tuple[Rolling, Clus
     """All waves, as they will come. Raises Refused with every reason not to begin."""
     view = observe(request.topology, links)
     known = {node.name: node.run_id for node in view.nodes}
-    asked = Asked(
-        tuple(Pending(p.name, p.run_id or known.get(p.name, ""), p.version, p.reasons) for p in asked.pending),
-        *(asked.kind, asked.most, asked.commit, asked.untested, asked.canary),
-    )
+    asked = replace(asked, pending=tuple(replace(p, run_id=p.run_id or known.get(p.name, "")) for p in asked.pending))
     if not left(asked, view):
         return Rolling(), view, ()
-    if not all(p.name in view.by_name for p in left(asked, view)):
-        view = gate(request, links)
+    view = gate(request, links)
     findings = _refuse(request, asked, view, links)
     rolling = roll(request, asked, view)
     steps = [step for wave in rolling.waves for step in wave.failovers]
@@ -393,6 +389,7 @@ def _turned(request: Request, asked: Asked, next_turn: Turn, view: ClusterView) 
         "done": wave is None,
         "text": text,
         "versions": _versions(view.nodes),
+        "versions_text": ", ".join(f"{count} × {version}" for version, count in _versions(view.nodes).items()),
         "layout_text": layout_lines(request.topology, view),
         "survival_text": survival_lines(zones),
     }

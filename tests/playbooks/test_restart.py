@@ -37,7 +37,7 @@ def settings(site: Site, directive: str) -> set[str]:
 
 def waves(said: str) -> list[tuple[str, int]]:
     """Zone and number of instances of each wave that was begun."""
-    found = re.findall(r"done\. zone (\w+): restart ([^\n]*?)(?: after \d+ failovers)?$", said, re.MULTILINE)
+    found = re.findall(r"done\. zone (\w+): restart ([^\n]*?)(?: after \d+ failovers?)?$", said, re.MULTILINE)
     return [(zone, len(names.split(", "))) for zone, names in found]
 
 
