@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -107,17 +107,17 @@ def _settled(request: Request, links: Links) -> ClusterView:
     )
 
 
-def _expected(before: ClusterView, after: ClusterView) -> ClusterView:
+def _expected(before: ClusterView, after: ClusterView, excused: Collection[str] = ()) -> ClusterView:
     """What may be demanded of the nodes: no sync that did not come about before, no health while slots are not served.
 
-    A cluster in need of a failover is seldom whole.
+    A cluster in need of a failover is seldom whole. excused: names of nodes that need not get in sync.
     """
     served = union(slots for node_id, slots in after.owners.items() if node_id in after.by_id) == ALL_SLOTS
 
     def told(name: str) -> bool:
         was, will = before.by_name[name], after.by_name[name]
         broken = not was.replication.link_up and was.myself.master == will.myself.master
-        return not broken
+        return not broken and name not in excused
 
     nodes = tuple(
         replace(
@@ -196,10 +196,11 @@ def _losses(steps: list[Failover], view: ClusterView, links: Links) -> list[str]
 
 
 class Handing:
-    """Does the failovers of a plan."""
+    """Does the failovers of a plan. excused: names of masters that go down next, and so need not get in sync."""
 
-    def __init__(self, request: Request, links: Links, report: Report) -> None:
+    def __init__(self, request: Request, links: Links, report: Report, excused: Collection[str] = ()) -> None:
         self.request, self.topology, self.links, self.report = request, request.topology, links, report
+        self.excused = excused
 
     def look(self) -> ClusterView:
         return observe(self.topology, self.links)
@@ -238,7 +239,7 @@ class Handing:
             what = f"«{step.describe()}» cannot be done: {reason}"
             raise Outdated(what, remedy="run again: it is planned anew", code="obstacle")
         fail_over(step, view, self.links, timeout=self.request.timeout, report=self.report)
-        expected = _expected(view, simulate(view, [step]))
+        expected = _expected(view, simulate(view, [step]), self.excused)
         done = wait_until(
             lambda seen: lacking(seen, expected),
             self.look,

@@ -226,7 +226,8 @@ def turn(request: Request, asked: Asked, links: Links, told: Told) -> Turn:
     if wave.failovers and not asked.commit and _no_return(asked, view):
         return Turn(None, held=True, done=done, left=len(rest))
     if wave.failovers:
-        Handing(request, links, told.line).do(Plan(wave.failovers), view)
+        # One of an older version cannot copy the new master; with the new version, in a moment, it can.
+        Handing(request, links, told.line, excused=wave.restarts).do(Plan(wave.failovers), view)
     return Turn(
         wave,
         done=done,

@@ -189,7 +189,9 @@ def options() -> list[tuple[str, str, dict[str, Any]]]:
         for entry in yaml.safe_load(spec.read_text())["argument_specs"].values():
             found += [(spec.parts[-3], name, option) for name, option in entry.get("options", {}).items()]
     return [
-        entry for entry in found if entry[1] not in ("redis_cluster_hosts", "redis_reshard_hosts")
+        entry
+        for entry in found
+        if entry[1] not in ("redis_cluster_hosts", "redis_reshard_hosts", "redis_restart_hosts")
     ]  # the playbooks' to set, no inventory's
 
 
