@@ -101,9 +101,7 @@ class Nodes:
         return redis.Redis(self.hosts[host], PORT, decode_responses=True, socket_timeout=5)
 
     def versions(self) -> set[str]:
-        return {
-            re.sub(r".*redis_version:", "", str(self.client(h).info("server")["redis_version"])) for h in self.hosts
-        }
+        return {str(self.client(host).info("server")["redis_version"]) for host in self.hosts}
 
     def plain(self, version: str) -> None:
         """The recipe of the docs of Redis, as a shell script would do it. The new server lies there already."""
