@@ -109,7 +109,9 @@ class Nodes:
             client = self.client(host)
             role = client.execute_command("ROLE")
             if role[0] == "master":
-                address = role[2][0][0]
+                lines = [line.split() for line in str(client.execute_command("CLUSTER", "NODES")).splitlines()]
+                mine = next(line[0] for line in lines if "myself" in line[2])
+                address = next(line[1].partition(":")[0] for line in lines if line[3] == mine and "fail" not in line[2])
                 subprocess.run(
                     ["redis-cli", "-h", address, "-p", str(PORT), "CLUSTER", "FAILOVER"],
                     check=True,

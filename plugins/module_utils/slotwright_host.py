@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         server_version,
         validate,
     )
-    from plugins.module_utils.slotwright_restart import begin_anew, keep_nodes, refuse_master
+    from plugins.module_utils.slotwright_restart import begin_anew, is_master, keep_nodes, refuse_master
     from plugins.module_utils.slotwright_service import Daemons, Systemd, drop_in
     from plugins.module_utils.slotwright_settings import Known, unseen
 else:
@@ -47,7 +47,7 @@ else:
         server_version,
         validate,
     )
-    from ansible.module_utils.slotwright_restart import begin_anew, keep_nodes, refuse_master
+    from ansible.module_utils.slotwright_restart import begin_anew, is_master, keep_nodes, refuse_master
     from ansible.module_utils.slotwright_service import Daemons, Systemd, drop_in
     from ansible.module_utils.slotwright_settings import Known, unseen
 
@@ -102,6 +102,7 @@ class Host:
             if self._versions[candidate.server] and not (same and read(instance.conf) == content):
                 validate(candidate.server, content, instance, self.files.account, self.service.timeout)
         self._stop(restarted, running, chosen)
+        self._begin_anew_where_cut_off([i for i in to_start if i not in restarted], chosen)
         self._directories()
         for instance, candidate in configured:
             self.files.file(instance.conf, self._content(candidate), 0o640, instance.name)
@@ -176,6 +177,15 @@ class Host:
                 keep_nodes(instance, old, self.files)
             if self.fresh:
                 begin_anew(instance, old, self.files)
+
+    def _begin_anew_where_cut_off(self, instances: Sequence[Instance], chosen: Mapping[str, Candidate | None]) -> None:
+        """Replicas that were stopped for another version, by a run that died before it had put their data aside."""
+        for instance in instances if self.fresh and not self.files.check else ():
+            candidate = chosen[instance.name]
+            if candidate and instance.link.is_symlink() and not is_master(instance):
+                linked = os.readlink(str(instance.link))
+                if os.path.realpath(linked) != os.path.realpath(candidate.server):
+                    begin_anew(instance, server_version(linked), self.files)
 
     def _choose(self, instance: Instance, process: Process | None, *, starts: bool) -> Candidate | None:
         """What the instance gets. One that is not ours to start keeps its server: a crash brings it back as it was.
@@ -266,7 +276,10 @@ class Host:
         if os.readlink(f"/proc/{process.pid}/exe") != os.path.realpath(candidate.server):
             reasons.append("redis-server")
         content, environment = self._content(candidate), environment_file(self.environment)
-        meant = self._known(instance, candidate, content)
+        path, account = instance.conf.parent / "settings.json", self.files.account
+        known = Known(path, account, self.environment, self.service.timeout)
+        saved = read_untrusted(instance.rewrite) or ""
+        meant = known.get(candidate.server, candidate.version, f"{saved}\n{content}")
         started_with = (read_untrusted(instance.data_dir / "redis.conf.started") or "").split(" ")[0].strip()
         granted = limits(process)
         most = candidate.open_files - Candidate.SPARE_FILES - Candidate.OWN_FILES
@@ -277,7 +290,7 @@ class Host:
             if before is None:
                 reasons.append("redis.conf")
             else:
-                was = self._known(instance, candidate, before)
+                was = known.get(candidate.server, candidate.version, f"{saved}\n{before}")
                 names = [n for n in meant["fixed"] if was["values"].get(n) != meant["values"][n]]
                 changed = set(unseen(before)) ^ set(unseen(content))
                 reasons += sorted({*names, *(line.split(None, 1)[0].lower() for line in changed)})
@@ -287,16 +300,9 @@ class Host:
                 reasons.append("environment")
         if instance.wanted.exists():
             reasons.append("asked for")
-        return meant | {"restart": reasons}
-
-    def _known(self, instance: Instance, candidate: Candidate, content: str) -> dict[str, Any]:
-        path = instance.conf.parent / "settings.json"
-        known = Known(path, self.files.account, self.environment, self.service.timeout)
-        saved = read_untrusted(instance.rewrite) or ""
-        found = known.get(candidate.server, candidate.version, f"{saved}\n{content}")
         if not self.files.check:
             known.save()
-        return {"values": dict(found["values"]), "fixed": list(found["fixed"])}
+        return meant | {"restart": reasons}
 
     def _limits(self, process: Process, candidate: Candidate) -> dict[str, dict[str, int]]:
         got = limits(process)

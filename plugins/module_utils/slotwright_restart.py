@@ -17,14 +17,18 @@ else:
     from ansible.module_utils.slotwright_process import Instance
 
 
+def is_master(instance: Instance) -> bool:
+    """Whether it owns slots, by its own nodes.conf."""
+    lines = [line.split() for line in (read_untrusted(instance.nodes) or "").splitlines()]
+    return any(len(words) > 8 and "myself" in words[2] and "master" in words[2] for words in lines)
+
+
 def refuse_master(instance: Instance) -> None:
-    """Raises HostError for a master that owns slots, by its own nodes.conf: clients would miss it."""
-    for line in (read_untrusted(instance.nodes) or "").splitlines():
-        words = line.split()
-        if len(words) > 8 and "myself" in words[2] and "master" in words[2]:
-            what = "it is a master that owns slots, and is not restarted: its slots would not be served meanwhile"
-            remedy = "run again: its part is handed over to a replica first (playbooks/failover.yml does that alone)"
-            raise HostError("is-master", instance.name, what, remedy)
+    """Raises HostError for a master that owns slots: clients would miss it."""
+    if is_master(instance):
+        what = "it is a master that owns slots, and is not restarted: its slots would not be served meanwhile"
+        remedy = "run again: its part is handed over to a replica first (playbooks/failover.yml does that alone)"
+        raise HostError("is-master", instance.name, what, remedy)
 
 
 def keep_nodes(instance: Instance, version: str, files: Files) -> None:

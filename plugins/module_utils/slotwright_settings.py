@@ -185,14 +185,14 @@ class Known:
         self._used: dict[str, Any] = {}
 
     def get(self, server: str, version: str, text: str) -> dict[str, Any]:
-        """See settings()."""
+        """See settings(); the caller's own."""
         about = json.dumps([server, version, text, sorted(self._environment.items())])
         key = hashlib.sha256(about.encode()).hexdigest()
         found = self._entries.get(key) or self._used.get(key)
         if not found:
             found = settings(server, text, self._account, self._environment, self._timeout)
         self._used[key] = found
-        return dict(found)
+        return {"values": dict(found["values"]), "fixed": list(found["fixed"])}
 
     def save(self) -> None:
         """Keep what was asked for, and nothing of earlier times."""

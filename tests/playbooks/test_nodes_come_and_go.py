@@ -86,6 +86,7 @@ def test_a_zone_comes_and_goes_because_the_inventory_says_so(site: Site) -> None
     assert watch.mutating == []
 
 
+@pytest.mark.soak  # two minutes; the same without plays: tests/live/test_change.py, test_leaving.py
 def test_a_dead_host_is_replaced_and_a_living_one_removed_by_name(site: Site) -> None:
     for successor, problem in [("", "nobody is named"), ("h9", "h9 is no host"), ("h1:7001", "is itself to leave")]:
         refused = site.play("playbooks/replace_node.yml", "-e", "redis_replace=h1", "-e", f"redis_with={successor}")
