@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from slotwright.errors import Refused, SlotwrightError
-from slotwright.manager import roll
-from tests.live.machine import HostError
+from slotwright.manager import configure, roll
+from slotwright.manager.request import ARGUMENTS
+from tests.live.machine import HostError, load
 from tests.live.rolls import PORT, Fleet, fleet
 from tests.live.servers import Server, Servers, wait_until
 from tests.live.workload import Workload
+from tests.playbooks.test_roles import _as_documented, _without_words
 
 LOOPBACK = "127.56"
 SIX = "a1 a2 b1 b2 c1 c2"
@@ -38,6 +42,13 @@ def make(servers: Servers, tmp_path: Path) -> Iterator[Make]:
 def load_on(one: Fleet, **options: int) -> Workload:
     first = next(iter(one.machines.values()))
     return Workload(Server(first.address, PORT, first.directory, "", {}, None), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "asked"), [("redis_cluster_roll", roll.ASKED), ("redis_config", configure.ASKED)])
+def test_the_documentation_of_the_modules_is_their_argument_spec(name: str, asked: dict[str, Any]) -> None:
+    documented = yaml.safe_load(load(f"modules/{name}.py").DOCUMENTATION)["options"]
+    assert _as_documented({k: v for k, v in asked.items() if k != "progress"}) == _without_words(documented)
+    assert not set(asked) & set(ARGUMENTS)
 
 
 def zones(hosts: set[str]) -> list[str]:
