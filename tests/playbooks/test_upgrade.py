@@ -55,7 +55,7 @@ def versions(site: Site) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.soak  # four minutes
+@pytest.mark.soak  # five minutes
 def test_it_is_shown_held_taken_back_and_done_and_site_leaves_versions_alone(site: Site) -> None:
     assert site.play("site.yml").status == 0
     with Workload(node(site), writers=3) as load:
