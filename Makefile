@@ -7,8 +7,8 @@ SHELL := /bin/sh
 BIN := .venv/bin
 RUNTIME := .venv/.installed-runtime
 DEVELOP := .venv/.installed-develop
-# Most tests wait for elections, syncs and Ansible, so there are more than two for each core of a small machine.
-JOBS ?= 5
+# Most tests wait for elections, syncs and Ansible, so there are two for each core of a small machine.
+JOBS ?= 4
 PYTEST := $(BIN)/pytest
 SPREAD := -n $(JOBS)
 

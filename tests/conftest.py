@@ -21,7 +21,7 @@ hypothesis.settings.load_profile("soak" if SOAK else "test")
 
 
 class PlaybooksTogether(LoadScopeScheduling):
-    """Any test goes to any xdist worker, but one has all bad inventories, and one all other plays.
+    """Any test goes to any xdist worker, but one has all bad inventories, and two have all other plays.
 
     More than two plays at once starve two cores; with one at a time the other core is idle in the end.
 
@@ -31,7 +31,9 @@ class PlaybooksTogether(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         if nodeid.startswith("tests/playbooks/test_bad_inventories.py"):
             return "bad inventories"
-        return "playbooks" if nodeid.startswith("tests/playbooks/") else nodeid
+        if nodeid.startswith(("tests/playbooks/test_re", "tests/playbooks/test_ro", "tests/playbooks/test_d")):
+            return "playbooks, about half of the time"
+        return "other playbooks" if nodeid.startswith("tests/playbooks/") else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -268,7 +268,11 @@ def test_a_role_has_one_list_of_variables(role: Path) -> None:
     options = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     defaults = yaml.safe_load((role / "defaults/main.yml").read_text())
     assert set(defaults) <= set(options)
-    for of_playbooks in ("redis_cluster_hosts", "redis_reshard_hosts"):  # theirs to set, no inventory's
+    for of_playbooks in (
+        "redis_cluster_hosts",
+        "redis_reshard_hosts",
+        "redis_restart_hosts",
+    ):  # theirs to set, no inventory's
         options.pop(of_playbooks, None)
     assert set(options) <= set(BY_NAME)
     for name, option in options.items():
