@@ -114,6 +114,7 @@ def killed_and_finished(numbers: Sequence[int], directory: Path) -> list[dict[st
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.soak  # a minute; without plays: tests/live/test_kill.py
 def test_a_play_killed_at_any_step_boundary_of_a_creation_is_finished_by_the_next_and_then_nothing_changes(
     servers: Servers, tmp_path: Path, tried: Callable[[str], None]
 ) -> None:

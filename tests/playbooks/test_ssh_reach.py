@@ -22,6 +22,7 @@ def outside(tmp_path: Path) -> Iterator[Fleet]:
         yield Fleet(net, tmp_path, keygen(tmp_path / "key"))
 
 
+@pytest.mark.soak  # a minute and a half; without plays: tests/live/test_ssh.py
 def test_a_cluster_is_made_through_ssh_where_its_ports_are_closed_to_the_controller(outside: Fleet) -> None:
     controller, hosts = outside.net.controller, outside.net.hosts
     direct = outside.play("site.yml")
