@@ -286,7 +286,7 @@ def test_a_host_that_does_not_let_ansible_become_root_holds_nobody_up(trio: Flee
 def test_a_controller_that_dies_leaves_no_listener_behind_for_long(trio: Fleet) -> None:
     command, place = trio.command("playbooks/preflight.yml")
     dying = trio.net.controller.start(command, start_new_session=True, **place)
-    wait_until("all hosts listen", lambda: len(trio.listening()) == 6)
+    wait_until("all hosts listen", lambda: len(trio.listening()) == 6, timeout=120)
     os.killpg(dying.pid, signal.SIGKILL)
     killed = time.monotonic()
     wait_until("no host listens", lambda: not trio.listening(), timeout=60)

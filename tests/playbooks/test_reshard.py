@@ -64,7 +64,7 @@ def test_slots_move_as_shown_and_a_second_play_changes_nothing(servers: Servers,
 
     # Ctrl-C: the whole process group gets it, and so may be a terminal's. The module pauses, and nothing is open.
     process = start("reshard", hosts, *amount, "-e", "redis_reshard_keys_per_second=1000")
-    wait_until("some have moved", lambda: len(cluster.slots("b1")) > 5461 + 200, timeout=30)
+    wait_until("some have moved", lambda: len(cluster.slots("b1")) > 5461 + 200, timeout=120)
     os.killpg(process.pid, signal.SIGINT)
     begun = time.monotonic()
     process.communicate()
