@@ -91,13 +91,10 @@ def keep(conf_dir: str, root: str, *, check: bool) -> list[dict[str, str]]:
         server, _ = examine(source)
         if not server.version:
             continue
-        name = server.version if server.flavor == "redis" else f"{server.flavor}-{server.version}"
-        home = Path(root, name)
-        to = next(
-            (p for p in (home / f"bin/{server.flavor}-server", home / f"{server.flavor}-server") if p.exists()), None
-        )
+        places = [Path(place) for place in places_in(home_of(root, server.flavor, server.version), server.flavor)]
+        to = next((place for place in places if place.exists()), None)
         if to is None:
-            to = home / f"bin/{server.flavor}-server"
+            to = places[0]
             if not check:
                 to.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 new = to.with_name(f".{to.name}.new")
@@ -134,10 +131,19 @@ def wanted_servers(options: Mapping[str, Any]) -> Iterable[Wanted]:
     else:
         versions = [options["version"], *versions]
     for version in versions:
-        home = f"{options['root']}/{'' if flavor == 'redis' else flavor + '-'}{version}"
-        inside = f"{home}.new" if options["unpacked_from"] else home
-        places = (f"{inside}/bin/{flavor}-server", f"{inside}/{flavor}-server")
+        home = home_of(options["root"], flavor, version)
+        places = places_in(f"{home}.new" if options["unpacked_from"] else home, flavor)
         yield Wanted(flavor, version, home, places, options["unpacked_from"])
+
+
+def home_of(root: str, flavor: str, version: str) -> str:
+    """Directory of a version."""
+    return f"{root}/{'' if flavor == 'redis' else flavor + '-'}{version}"
+
+
+def places_in(home: str, flavor: str) -> tuple[str, str]:
+    """Where in it the server may be."""
+    return f"{home}/bin/{flavor}-server", f"{home}/{flavor}-server"
 
 
 def examine(path: str) -> tuple[Server, str]:

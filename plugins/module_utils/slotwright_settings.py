@@ -75,32 +75,13 @@ def settings(
             "supervised": "no",
             "logfile": "",
             "syslog-enabled": "no",
-            "save": "",
-            "appendonly": "no",
         }
         if re.search(r"(?m)^tls-port ", text):
             own["tls-port"] = "0"
         command = [server, str(candidate), *(word for name, value in own.items() for word in (f"--{name}", value))]
-        found = _asked(command, scratch / "s", account, environment, timeout)
+        return _asked(command, scratch / "s", account, environment, timeout)
     finally:
         shutil.rmtree(str(scratch), ignore_errors=True)
-    found["values"].update(_stated(text, found["values"]))
-    return found
-
-
-def _stated(text: str, values: Mapping[str, str]) -> dict[str, str]:
-    """What the trial had to run without, as CONFIG GET shows it."""
-    appendonly = re.findall(r"(?mi)^appendonly\s+[\"']?(\w+)", text)
-    saves = re.findall(r"(?mi)^save\s+(.*)$", text)
-    points: list[str] = []
-    for save in saves:
-        words = save.strip().strip("\"'").split()
-        points = points + words if words else []
-    default = "3600 1 300 100 60 10000"
-    return {
-        "appendonly": appendonly[-1].lower() if appendonly else "no",
-        "save": " ".join(points) if saves else default,
-    }
 
 
 def _asked(

@@ -31,12 +31,7 @@ def pending(hosts: Sequence[str], hostvars: Mapping[str, Any], kind: str) -> lis
     for host, instance in reported(hosts, hostvars):
         version = instance.get("version_pending", "")
         reasons = list(instance.get("restart_reasons", ()))
-        wanted = {
-            "restart": bool(reasons) and not version,
-            "upgrade": bool(version),
-            "rollback": bool(version),
-        }[kind]
-        if instance.get("running") and wanted:
+        if instance.get("running") and reasons and bool(version) == (kind != "restart"):
             flavor = hostvars[host].get("redis_install_flavor", "redis")
             entry = {"name": instance["name"], "reasons": reasons}
             found.append(entry | ({"flavor": flavor, "version": version} if version else {}))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -148,7 +148,7 @@ def gate(request: Request, links: Links) -> ClusterView:
     return view
 
 
-def _refuse(request: Request, asked: Asked, view: ClusterView, links: Links) -> tuple[Finding, ...]:
+def _refuse(asked: Asked, view: ClusterView) -> tuple[Finding, ...]:
     """Findings worth knowing. Raises Refused where it must not begin."""
     found = tuple(path_findings(_jumps(asked, view), untested=asked.untested)) if asked.upgrades else ()
     errors = [f for f in found if f.severity is Severity.ERROR]
@@ -185,12 +185,10 @@ def _too_late(asked: Asked, view: ClusterView) -> list[Finding]:
 def foresee(request: Request, asked: Asked, links: Links) -> tuple[Rolling, ClusterView, tuple[Finding, ...]]:
     """All waves, as they will come. Raises Refused with every reason not to begin."""
     view = observe(request.topology, links)
-    known = {node.name: node.run_id for node in view.nodes}
-    asked = replace(asked, pending=tuple(replace(p, run_id=p.run_id or known.get(p.name, "")) for p in asked.pending))
     if not left(asked, view):
         return Rolling(), view, ()
     view = gate(request, links)
-    findings = _refuse(request, asked, view, links)
+    findings = _refuse(asked, view)
     rolling = roll(request, asked, view)
     steps = [step for wave in rolling.waves for step in wave.failovers]
     if refusals := rolling.refusals or forbidden(steps, view, links):
@@ -204,7 +202,7 @@ def turn(request: Request, asked: Asked, links: Links, told: Told) -> Turn:
     Raises SlotwrightError: a gate that stays shut, a failover that does not come about. The cluster serves then.
     """
     view = gate(request, links)
-    _refuse(request, asked, view, links)
+    _refuse(asked, view)
     rest = left(asked, view)
     done = len(asked.pending) - len(rest)
     if not rest:

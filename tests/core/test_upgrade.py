@@ -55,6 +55,7 @@ def test_a_patch_can_be_undone_and_another_series_cannot() -> None:
 def test_whether_an_old_replica_reads_the_snapshot_of_a_new_master_is_said() -> None:
     assert "cannot read" in snapshots(redis("6.2.14"), redis("7.0.15"))
     assert "one format (12)" in snapshots(redis("7.4.2"), redis("8.0.2"))
+    assert "could copy" in snapshots(valkey("8.0.1"), valkey("9.1.2"))
     assert "not known" in snapshots(redis("9.9.9"), redis("10.0.0"))
 
 
