@@ -8,7 +8,8 @@ them. So before an empty master gets slots its file is written anew, from its me
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from redis.exceptions import ResponseError
 
@@ -28,11 +29,20 @@ def write_anew(names: Iterable[str], links: Links, *, timeout: float, if_large: 
     timeout (seconds) bounds the wait. if_large: only where there is more in it than an empty node has. Raises
     SlotwrightError, or LinkDown.
     """
+    with writing_anew(names, links, timeout=timeout, if_large=if_large):
+        pass
+
+
+@contextmanager
+def writing_anew(names: Iterable[str], links: Links, *, timeout: float, if_large: bool = False) -> Iterator[None]:
+    """As write_anew: begun on entry, waited for at the end, so that other nodes can be asked things meanwhile."""
     waiting = {}
     for name, said in _info(names, links).items():
         if not if_large or (said.get("aof_enabled") == "1" and int(said.get("aof_current_size", 0)) > EMPTY):
             waiting[name] = said.get("aof_enabled") == "1"
     begun: set[str] = set()
+    _begin(waiting, begun, links)
+    yield
     deadline = time.monotonic() + timeout
     while waiting:
         _begin({name: aof for name, aof in waiting.items() if name not in begun}, begun, links)

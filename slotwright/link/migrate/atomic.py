@@ -27,6 +27,7 @@ from slotwright.link.migrate.carry import BACK_OFF, TRIES, Peer
 
 PIECE_KEYS, PIECE_SLOTS = 1_000_000, 4096  # what goes in one task: a cancelled one begins anew
 POLL, FLOW_EVERY = 0.02, 1.0  # seconds between two questions how a task is, and how much has flowed
+LIST_EVERY = 0.3  # seconds between two lists of tasks: they hold former ones too, hundreds in the end
 ENDING = 1.5  # seconds for a task to end once it is cancelled
 _DONE = frozenset({"completed", "success"})
 _OVER = _DONE | {"failed", "canceled", "cancelled"}
@@ -53,7 +54,7 @@ def able(step: MoveSlots, view: ClusterView) -> bool:
 
 
 def at_a_time(target: str, view: ClusterView) -> int:
-    """From how many sources a target may get slots together: Redis refuses a second one; Valkey has no such bound."""
+    """How many moves a node may take part in at a time: Redis refuses a second one, Valkey puts it in a queue."""
     return len(view.nodes) if view.by_name[target].flavor == "valkey" else 1
 
 
@@ -188,19 +189,23 @@ class AtomicPair:
 
     def _do(self, slots: Slots) -> Task | None:
         """Begin a task and wait for its end. None where it is not known."""
-        before = {task.id for task in self._listed()}
+        before = {task.id for task in self._listed(slots)}
         begun = self._asked.call_or_error(*self._dialect.begin(slots, self._ends[1].id))
         if isinstance(begun, ResponseError):
             return Task("", "refused", str(begun), str(slots))
-        asked = time.monotonic()
+        asked = listed = time.monotonic()
         deadline = asked + self._board.timeout
         known = flowed = ""
         while True:
-            new = [task for task in self._listed() if task.id not in before]
+            if time.monotonic() - listed < LIST_EVERY and not self._board.ending and not self._handed_over(slots):
+                time.sleep(POLL)
+                continue
+            listed = time.monotonic()
+            new = [task for task in self._listed(slots) if task.id not in before]
             if new and new[0].over:
                 return new[0]
             if self._board.ending:
-                return self._cancel(before)
+                return self._cancel(before, slots)
             if time.monotonic() - asked > FLOW_EVERY:
                 asked, flowed = time.monotonic(), self._progress()
             now = f"{new[0].state} {flowed}" if new else ""
@@ -211,12 +216,12 @@ class AtomicPair:
                 return Task("", "stuck", f"nothing changed for {self._board.timeout:g} s ({known})", str(slots))
             time.sleep(POLL)
 
-    def _cancel(self, before: set[str]) -> Task:
+    def _cancel(self, before: set[str], slots: Slots) -> Task:
         """Raises Stopped, unless it was done at the last moment."""
         self._asked.call_or_error(*self._dialect.cancel)
         deadline = time.monotonic() + ENDING
         while time.monotonic() < deadline:
-            new = [task for task in self._listed() if task.id not in before]
+            new = [task for task in self._listed(slots) if task.id not in before]
             if new and new[0].state in _DONE:
                 return new[0]
             if not new or new[0].over:
@@ -224,12 +229,19 @@ class AtomicPair:
             time.sleep(POLL)
         raise Stopped
 
+    def _handed_over(self, slots: Slots) -> bool:
+        """Whether the slots may have changed hands: asked of one slot, whose statistics only its owner has."""
+        slot = slots.ranges()[0][0]
+        reply = self._asked.call_or_error("CLUSTER", "SLOT-STATS", "SLOTSRANGE", slot, slot)
+        return isinstance(reply, ResponseError) or bool(reply) == self._dialect.at_target
+
     def _owned(self) -> Slots:
         """What the target calls its own."""
         own, peers = parse_nodes(self._links[1].call("CLUSTER", "NODES"))
         return next(peer.slots for peer in peers if peer.id == own)
 
-    def _listed(self) -> list[Task]:
+    def _listed(self, slots: Slots) -> list[Task]:
+        """The tasks for these slots, also those that are over: the node may be at others too."""
         reply = self._asked.call_or_error(*self._dialect.list)
         if isinstance(reply, ResponseError):
             raise SlotwrightError(
@@ -238,7 +250,7 @@ class AtomicPair:
                 remedy="allow that there (docs/access.md), or take redis_reshard_strategy classic",
                 code="not-allowed",
             )
-        return _tasks(reply, over=True)
+        return [task for task in _tasks(reply, over=True) if Slots.parse(task.slots) & slots]
 
     def _progress(self) -> str:
         """Something that changes as long as data flows: bytes that the target has got."""

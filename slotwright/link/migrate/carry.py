@@ -51,15 +51,15 @@ class Peer:
 class Job:
     """Slots that go from one node to another, each with the number of its keys.
 
-    atomic: the servers move them by themselves. sources: how many may send to the target at a time, where that is not
-    the pacer's to say.
+    atomic: the servers move them by themselves. together: from how many sources its target may get slots at a time,
+    and to how many targets its source may give; None: as many as the pacer says, and one.
     """
 
     source: Peer
     target: Peer
     counts: Mapping[int, int]
     atomic: bool = False
-    sources: int | None = None
+    together: int | None = None
 
 
 @dataclass(frozen=True)

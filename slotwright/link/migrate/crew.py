@@ -36,7 +36,7 @@ class Crew:
         self.reowned: list[Pair] = []
         self._board, self._worker = board, worker
         self._waiting = [job for job in jobs if job.counts]
-        self._sources: set[str] = set()
+        self._sources: Counter[str] = Counter()
         self._targets: Counter[str] = Counter()
         self._changed = threading.Condition()
         count = min(WAITING if all(job.atomic for job in self._waiting) else THREADS, len(self._waiting))
@@ -72,30 +72,30 @@ class Crew:
                 self._changed.wait(WAIT)
             if job is not None:
                 self._waiting.remove(job)
-                self._sources.add(job.source.name)
+                self._sources[job.source.name] += 1
                 self._targets[job.target.name] += 1
-                self._board.worked = {*self._sources, *+self._targets}
+                self._board.worked = {*+self._sources, *+self._targets}
             return job
 
     def _put_back(self, job: Job) -> None:
         with self._changed:
-            self._sources.discard(job.source.name)
+            self._sources[job.source.name] -= 1
             self._targets[job.target.name] -= 1
-            self._board.worked = {*self._sources, *+self._targets}
+            self._board.worked = {*+self._sources, *+self._targets}
             if self._board.ending:
                 self._waiting.clear()
             self._changed.notify_all()
 
     def _ready(self) -> Job | None:
         """The largest of the jobs that may begin now."""
-        if self._sources and self._board.pacer.one_pair:
+        if +self._sources and self._board.pacer.one_pair:
             return None
         free = (
             job
             for job in self._waiting
-            if job.source.name not in self._sources
-            and self._targets[job.target.name] < (job.sources or self._board.pacer.sources)
-            and job.target.name not in self._sources
+            if self._sources[job.source.name] < (job.together or 1)
+            and self._targets[job.target.name] < (job.together or self._board.pacer.sources)
+            and not self._sources[job.target.name]
             and not self._targets[job.source.name]
         )
         return max(free, key=lambda job: sum(job.counts.values()) + len(job.counts), default=None)

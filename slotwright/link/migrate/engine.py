@@ -16,7 +16,7 @@ from slotwright.core.topology import Topology
 from slotwright.core.view import ClusterView, Member
 from slotwright.errors import Refused, SlotwrightError
 from slotwright.link.connect import Links
-from slotwright.link.disk import write_anew
+from slotwright.link.disk import writing_anew
 from slotwright.link.migrate.atomic import AtomicPair, able, at_a_time, unable, unmarked
 from slotwright.link.migrate.before import (
     Counts,
@@ -106,10 +106,10 @@ class _Move:
             self._settle()
         prove_clean(self.steps, self.view, self.links)
         empty = {step.target for step in self.steps if not self.view.by_name[step.target].myself.slots}
-        write_anew(sorted(empty), self.links, timeout=self.board.timeout)
-        counts = counted(self.steps, self.links)
-        prove_room(self.steps, counts, self.view, self.links)
-        jobs, atomic = self._jobs(counts)
+        with writing_anew(sorted(empty), self.links, timeout=self.board.timeout):
+            counts = counted(self.steps, self.links)
+            prove_room(self.steps, counts, self.view, self.links)
+            jobs, atomic = self._jobs(counts)
         self.board.expect([*jobs, *atomic])
         self._together(atomic)
         first = first_slots(jobs, self.view)
@@ -184,7 +184,7 @@ class _Move:
                 if slots:
                     into.append(self._job(step.node, step.target, {slot: counts[step.node][slot] for slot in slots}))
         self._mean = mean_sizes({job.source.name: counts[job.source.name] for job in atomic}, self.links)
-        return jobs, [replace(job, atomic=True, sources=at_a_time(job.target.name, self.view)) for job in atomic]
+        return jobs, [replace(job, atomic=True, together=at_a_time(job.target.name, self.view)) for job in atomic]
 
     def _worker(self, job: Job) -> Worker:
         source, target = job.source.name, job.target.name
