@@ -33,7 +33,7 @@ redis:
 
 An inventory is checked as a whole before any host is touched. Every mistake is named at once, with the host, the
 variable and what to do. Unknown variables that begin with `redis_cluster_`, `redis_node_`, `redis_host_`,
-`redis_preflight_` or `redis_install_` are mistakes, and so are other names that are nearly one of ours.
+`redis_preflight_`, `redis_install_` or `redis_drill_` are mistakes, and so are other names that are nearly one of ours.
 
 One machine has one inventory name in a cluster, however many instances it carries: list their ports. Two clusters may
 share machines, by other inventory names in the same zones and with other ports.
@@ -48,6 +48,7 @@ SECTIONS = (
     ("redis_node_", "The host", "Variables marked * must be the same on all hosts of a cluster."),
     ("redis_host_", "The machine", ""),
     ("redis_preflight_", "The checks before anything is changed", ""),
+    ("redis_drill_", "Drills", "Load and objectives of failure drills (docs/drills.md); all hosts must agree."),
     ("redis_install_", "The installation", ""),
 )
 

@@ -182,10 +182,29 @@ def slotwright_reshard(said: Mapping[str, Any], clusters: Sequence[Mapping[str, 
     return [{**cluster, **goal} for cluster in clusters if cluster["name"] in names]
 
 
+def slotwright_drills(said: Mapping[str, Any], clusters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The name of the cluster, and what is struck, one after the other, by what is said to playbooks/drill.yml."""
+    from slotwright.core.drill_asked import drills
+
+    try:
+        name, asked = drills(said, clusters)
+    except Refused as refused:
+        raise AnsibleFilterError(f"Nothing was struck: {refused}") from None
+    return {"name": name, "drills": asked}
+
+
+def slotwright_drill_records(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> dict[str, Any]:
+    """What module redis_fault has returned last, by host; only of those that have a record."""
+    found = {host: (hostvars[host].get("__redis_node_faulted") or {}).get("record") for host in hosts}
+    return {host: record for host, record in found.items() if record}
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "slotwright_clusters": slotwright_clusters,
+            "slotwright_drill_records": slotwright_drill_records,
+            "slotwright_drills": slotwright_drills,
             "slotwright_machines": slotwright_machines,
             "slotwright_of_cluster": slotwright_of_cluster,
             "slotwright_other_version": slotwright_other_version,

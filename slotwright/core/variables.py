@@ -330,6 +330,71 @@ TABLE: tuple[Variable, ...] = (
         default=[],
     ),
     Variable(
+        "redis_drill_seconds",
+        "number",
+        "How long the fault of a drill lasts. Each host ends it by itself.",
+        default=30,
+        agree=True,
+        low=1,
+        high=3600,
+    ),
+    Variable(
+        "redis_drill_writes",
+        "number",
+        "Writes a second of each client of a drill: one on the controller, and one in each zone.",
+        default=100,
+        agree=True,
+        low=1,
+        high=10_000,
+    ),
+    Variable(
+        "redis_drill_reads", "number", "Reads a second of each client.", default=50, agree=True, low=0, high=10_000
+    ),
+    Variable(
+        "redis_drill_workload",
+        "string",
+        "keys: each write is a key of its own. counters: INCR, as in the consistency test of Redis's cluster tutorial.",
+        default="keys",
+        agree=True,
+        choices=("keys", "counters"),
+    ),
+    Variable(
+        "redis_drill_max_write_gap",
+        "number",
+        "Objective of a drill: seconds for which no write to a shard may succeed, at the most.",
+        agree=True,
+        low=0,
+        high=3600,
+    ),
+    Variable(
+        "redis_drill_max_lost",
+        "integer",
+        "Objective: acknowledged writes of the drill that may be lost, at the most.",
+        agree=True,
+        low=0,
+        high=1_000_000_000,
+    ),
+    Variable(
+        "redis_drill_max_redundancy",
+        "number",
+        "Objective: seconds from the heal until every replica is in sync again, at the most.",
+        agree=True,
+        low=0,
+        high=3600,
+    ),
+    Variable(
+        "redis_drill_history",
+        "directory",
+        "On the controller: where drills are kept. When not set: ~/.local/state/slotwright/drills.",
+        agree=True,
+    ),
+    Variable(
+        "redis_drill_directory",
+        "host path",
+        "On the host: what a drill needs there. It is taken away afterwards.",
+        default="/var/lib/slotwright-drill/{{ inventory_hostname }}",
+    ),
+    Variable(
         "redis_install_bin_dir",
         "host path",
         "With method system: where the server is looked for.",
@@ -386,7 +451,7 @@ RESULTS = (
 )
 """Facts that the roles leave behind: known names, but not for an inventory to set."""
 BY_NAME: dict[str, Variable] = {v.name: v for v in TABLE}
-PREFIXES = ("redis_cluster_", "redis_node_", "redis_host_", "redis_preflight_", "redis_install_")
+PREFIXES = ("redis_cluster_", "redis_node_", "redis_host_", "redis_preflight_", "redis_install_", "redis_drill_")
 
 
 @cache

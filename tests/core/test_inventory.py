@@ -191,7 +191,7 @@ def options() -> list[tuple[str, str, dict[str, Any]]]:
     return [
         entry
         for entry in found
-        if entry[1] not in ("redis_cluster_hosts", "redis_reshard_hosts", "redis_restart_hosts")
+        if entry[1] not in ("redis_cluster_hosts", "redis_reshard_hosts", "redis_restart_hosts", "redis_drill_hosts")
     ]  # the playbooks' to set, no inventory's
 
 

@@ -272,6 +272,7 @@ def test_a_role_has_one_list_of_variables(role: Path) -> None:
         "redis_cluster_hosts",
         "redis_reshard_hosts",
         "redis_restart_hosts",
+        "redis_drill_hosts",
     ):  # theirs to set, no inventory's
         options.pop(of_playbooks, None)
     assert set(options) <= set(BY_NAME)
