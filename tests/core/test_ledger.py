@@ -167,7 +167,7 @@ def test_an_empty_value_is_there_and_a_key_that_nobody_looked_at_is_neither_lost
 
 def test_a_read_is_neither_lost_nor_present() -> None:
     calls = [read(1), read(2, "failed"), read(3, "unknown"), read(4, "stale")]
-    counts, wrong = judge_keys(calls, {calls[0]: None, **{call: "there" for call in calls[1:]}}, value, key)
+    counts, wrong = judge_keys(calls, {calls[0]: None, **dict.fromkeys(calls[1:], "there")}, value, key)
     assert wrong == []
     told = counts["a1"]
     assert (told.lost, told.acknowledged, told.failed_present, told.unknown_present) == (0, 0, 0, 0)
