@@ -186,8 +186,8 @@ class Objective:
 
     def failure(self) -> str:
         if self.measured is None:
-            return f"{self.name}: not reached, at most {self.limit:g} {self.unit} is wanted"
-        return f"{self.name}: {self.measured:g} {self.unit}, at most {self.limit:g} is wanted"
+            return f"{self.name}: not reached, at most {self.limit:g} {self.unit}".rstrip() + " is wanted"
+        return f"{self.name}: {self.measured:g} {self.unit}".rstrip() + f", at most {self.limit:g} is wanted"
 
 
 def verdict(objectives: Sequence[Objective], broken: Sequence[str], unfinished: str = "") -> tuple[str, list[str]]:

@@ -36,7 +36,7 @@ from slotwright.core.view import ClusterView
 from slotwright.drill.bundle import write_bundle
 from slotwright.drill.client import PREFIX
 from slotwright.drill.files import Files, all_of, reports
-from slotwright.errors import Finding, Refused, Severity
+from slotwright.errors import Finding, Refused
 from slotwright.link.commands import refused_commands
 from slotwright.link.connect import LinkDown, Links
 from slotwright.link.waits import node_timeout
@@ -148,7 +148,7 @@ class Planned:
     prediction: Prediction
     node_timeout: float
     clients: dict[str, dict[str, Any]]
-    findings: tuple[Finding, ...]
+    broken: tuple[Finding, ...]
 
 
 def foresee(request: Request, asked: Asked, links: Links) -> Planned:
@@ -169,8 +169,7 @@ def foresee(request: Request, asked: Asked, links: Links) -> Planned:
     refusals += refused_commands([{node.name: _NEEDED for node in view.nodes}], view, links)
     if refusals := [*refusals, *forgetful(fault, _volatile(view, links))]:
         raise Refused(refusals)
-    warnings = tuple(f for f in broken if f.severity is not Severity.ERROR or f.code == "I8")
-    return Planned(view, lost, prediction, timeout, _clients(asked, view, places), warnings)
+    return Planned(view, lost, prediction, timeout, _clients(asked, view, places), broken)
 
 
 def _places(asked: Asked, request: Request) -> dict[str, Instance | None]:
@@ -271,6 +270,7 @@ def plan(request: Request, asked: Asked, links: Links, *, check: bool) -> dict[s
             for node_id, slots in planned.view.owners.items()
         ],
         "before": pictured(topology, planned.view),
+        "known": [[f.code, f.where] for f in planned.broken],
         "clients": {name: config | {"drill": files.id} for name, config in planned.clients.items()},
     }
     if not check:
@@ -285,7 +285,7 @@ def plan(request: Request, asked: Asked, links: Links, *, check: bool) -> dict[s
         "cuts": {host: _cut(host, topology.everyone, hosts) for host in hosts} if fault.kind in CUTS else {},
         "words": f"drill {topology.name} {fault.what}",
         "plan_text": _lines(planned, asked, files),
-        "findings_text": [f"{f.severity.value}: {f}" for f in planned.findings],
+        "findings_text": [f"{f.severity.value}: {f}" for f in planned.broken],
         "prediction": planned.prediction.as_dict(),
         "survival": planned.lost.as_dict(),
     }

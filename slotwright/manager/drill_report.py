@@ -68,6 +68,7 @@ def report(request: Request, files: Files, params: Mapping[str, Any]) -> dict[st
     if left:
         found["findings"].append(f"{left} keys of the drill could not be deleted; Redis does it within hours")
     files.write("report", found)
+    files.bundle.unlink(missing_ok=True)
     return found | {"page_path": str(files.page), "directory": str(files.directory)}
 
 
