@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -210,8 +210,9 @@ def _alone(config: Mapping[str, Any]) -> Iterator[None]:
         process.stdin.close()
         try:
             yield
-            process.wait(ENDING)
-        finally:
+        finally:  # also where the block failed: what is under way goes into the ledger
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(ENDING)
             process.kill()
 
 
@@ -221,8 +222,10 @@ def _through(config: dict[str, Any], links: Links) -> Iterator[None]:
     with Path(config["ledger"]).open("w", buffering=1) as ledger:
         thread = threading.Thread(target=Client(config, ledger, links.connection_class()).run, daemon=True)
         thread.start()
-        yield
-        thread.join(ENDING)
+        try:
+            yield
+        finally:
+            thread.join(ENDING)
 
 
 def _as_dict(sample: Sample) -> dict[str, Any]:
