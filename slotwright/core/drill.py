@@ -9,7 +9,7 @@ of it, before it asks for votes.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slotwright.core.survival import Survival
 from slotwright.core.topology import Topology
@@ -86,9 +86,42 @@ class Fault:
 
 
 def predict(
-    fault: Fault, lost: Survival, topology: Topology, view: ClusterView, *, node_timeout: float, full_coverage: bool
+    fault: Fault,
+    lost: Survival,
+    topology: Topology,
+    view: ClusterView,
+    *,
+    node_timeout: float,
+    full_coverage: bool,
+    min_replicas: int = 0,
 ) -> Prediction:
-    """node_timeout: seconds. full_coverage: cluster-require-full-coverage."""
+    """node_timeout: seconds. full_coverage: cluster-require-full-coverage. min_replicas: min-replicas-to-write."""
+    found = _failover(fault, lost, topology, view, node_timeout, full_coverage)
+    for struck in (True, False):
+        if names := _starved(fault, view, min_replicas, struck=struck):
+            what = f"min-replicas-to-write {min_replicas}: {', '.join(names)} take no writes until it is over"
+            found = replace(
+                found,
+                gap=None if struck else found.gap,
+                other=found.other if struck else None,
+                lines=(*found.lines, what),
+            )
+    return found
+
+
+def _starved(fault: Fault, view: ClusterView, min_replicas: int, *, struck: bool) -> list[str]:
+    """Masters (those that are struck, or the others) whose shards keep fewer replicas than they need to take writes."""
+    found = []
+    for master in (view.members[i] for i in view.owners):
+        left = [r for r in view.replicas_of(master.id) if r.alive and r.name not in fault.struck]
+        if struck == (master.name in fault.struck) and max(0, len(left) - struck) < min_replicas:
+            found.append(f"the shard of {master.name}")
+    return found
+
+
+def _failover(
+    fault: Fault, lost: Survival, topology: Topology, view: ClusterView, node_timeout: float, full_coverage: bool
+) -> Prediction:
     masters = [view.members[i] for i in view.owners]
     struck = [m for m in masters if m.name in fault.struck]
     share = fault.rate / (len(masters) or 1) * len(struck)
@@ -166,7 +199,6 @@ class Objective:
     unit: str
     limit: float | None
     measured: float | None
-    finite: bool = True
 
     @property
     def met(self) -> bool | None:

@@ -41,13 +41,17 @@ def read_ledger(client: str, lines: Iterable[str]) -> list[Call]:
 
 @dataclass(frozen=True)
 class Wrong:
-    """An acknowledged write that is not there ("lost") or differs ("altered"). at: when it was acknowledged."""
+    """An acknowledged write that is not there ("lost") or differs ("altered"). at: when it was acknowledged.
+
+    count: of a counter, how many of its writes are lost.
+    """
 
     key: str
     what: str
     at: float
     shard: str
     client: str
+    count: int = 1
 
 
 @dataclass
@@ -126,7 +130,7 @@ def judge_counters(
         if missing > 0:
             count.lost += missing
             what = f"lost {missing} of {len(done)}"
-            wrong.append(Wrong(names[counter], what, done[-1].ended, some[0].shard, counter[0]))
+            wrong.append(Wrong(names[counter], what, done[-1].ended, some[0].shard, counter[0], missing))
         else:
             count.unknown_present -= missing
     return counts, sorted(wrong, key=lambda w: w.at)

@@ -160,7 +160,15 @@ def foresee(request: Request, asked: Asked, links: Links) -> Planned:
     places = _places(asked, request)
     all_rates = replace(fault, rate=fault.rate * len(places))
     timeout, full = node_timeout(links, *(n.name for n in view.nodes)), _full_coverage(view, links)
-    prediction = predict(all_rates, lost, topology, view, node_timeout=timeout, full_coverage=full)
+    prediction = predict(
+        all_rates,
+        lost,
+        topology,
+        view,
+        node_timeout=timeout,
+        full_coverage=full,
+        min_replicas=_min_replicas(view, links),
+    )
     broken = violations(topology, view)
     words = anyway(topology.name, fault.what)
     # Where the layout cannot be what I8 wants, that is what the prediction is about.
@@ -228,6 +236,13 @@ def _full_coverage(view: ClusterView, links: Links) -> bool:
     answers = links.ask({n.name: [("CONFIG", "GET", "cluster-require-full-coverage")] for n in view.nodes})
     told = [a[0][1] for a in answers.values() if not isinstance(a, LinkDown) and isinstance(a[0], list) and a[0]]
     return "no" not in told or "yes" in told
+
+
+def _min_replicas(view: ClusterView, links: Links) -> int:
+    """The largest min-replicas-to-write of the nodes."""
+    answers = links.ask({n.name: [("CONFIG", "GET", "min-replicas-to-write")] for n in view.nodes})
+    told = [a[0][1] for a in answers.values() if not isinstance(a, LinkDown) and isinstance(a[0], list) and a[0]]
+    return max(map(int, told), default=0)
 
 
 def _volatile(view: ClusterView, links: Links) -> list[str]:

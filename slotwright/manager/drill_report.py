@@ -58,7 +58,7 @@ def report(request: Request, files: Files, params: Mapping[str, Any]) -> dict[st
         trouble = trouble or f"{unread} writes could not be read back: not all nodes answer"
     objectives = [
         Objective("write gap", "s", params["max_write_gap"], _rounded(found["longest_write_gap"])),
-        Objective("acknowledged writes lost", "", params["max_lost"], len(wrong)),
+        Objective("acknowledged writes lost", "", params["max_lost"], sum(one.count for one in wrong)),
         Objective("time to full redundancy", "s", params["max_redundancy"], _rounded(found["redundant_after_heal"])),
     ]
     found["verdict"], found["reasons"] = verdict(objectives, run.get("broken", []), trouble)
@@ -266,7 +266,7 @@ def _by_client(calls: Sequence[Call], wrong: Sequence[Wrong]) -> dict[str, dict[
     for call in calls:
         found[call.client]["acknowledged"] += call.acknowledged
     for one in wrong:
-        found[one.client]["lost"] += 1
+        found[one.client]["lost"] += one.count
     return found
 
 

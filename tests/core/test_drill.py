@@ -504,3 +504,21 @@ def test_a_picture_has_every_instance_and_those_that_are_silent_are_down() -> No
     assert all(after[name] == before[name] for name in before if name != replica.name)
     mute = ClusterView(tuple(replace(n, peers=()) if n is replica else n for n in view.nodes))
     assert {n["name"]: n["role"] for n in pictured(SIX, mute)["nodes"]}[replica.name] == "down"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "least", "starving"),
+    [(SIX, 0, False), (SIX, 1, True), (NINE, 1, False), (NINE, 2, True)],
+    ids=str,
+)
+def test_shards_that_keep_too_few_replicas_take_no_writes_until_it_is_over(
+    wanted: Topology, least: int, starving: bool
+) -> None:
+    view = whole(wanted)
+    names = in_zone(wanted, "a")
+    lost = loss("zone a", names, wanted, view)
+    fault = Fault("kill", "zone a", frozenset(names), 30, 100)
+    found = predict(fault, lost, wanted, view, node_timeout=5, full_coverage=False, min_replicas=least)
+    assert found.survives
+    assert (found.gap is None, found.other is None) == (starving, starving)
+    assert ("take no writes until it is over" in "\n".join(found.lines)) is starving
