@@ -31,9 +31,11 @@ attributes:
     support: none
 options:
   phase:
-    description: What is to be done. V(unfinished) tells which drills of the cluster an earlier controller has left.
+    description:
+      - What is to be done. V(unfinished) tells which drills of the cluster an earlier controller has left.
+      - V(alone) fails while another controller is at work on the cluster, as with a drill of its own.
     type: str
-    choices: [plan, run, report, unfinished]
+    choices: [alone, plan, run, report, unfinished]
     default: plan
   zone:
     description: With O(phase=plan), the zone that is struck. Just one of this, O(host) and O(instance) is given.

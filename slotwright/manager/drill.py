@@ -39,6 +39,7 @@ from slotwright.drill.files import Files, all_of, reports
 from slotwright.errors import Finding, Refused
 from slotwright.link.commands import refused_commands
 from slotwright.link.connect import LinkDown, Links
+from slotwright.link.lock import Lock
 from slotwright.link.waits import node_timeout
 from slotwright.manager import drill_moves, drill_report, drill_run
 from slotwright.manager.info import examine
@@ -64,7 +65,7 @@ _NEEDED: list[tuple[str | int, ...]] = [
 ]
 
 ASKED: dict[str, dict[str, Any]] = {
-    "phase": {"type": "str", "choices": ["plan", "run", "report", "unfinished"], "default": "plan"},
+    "phase": {"type": "str", "choices": ["alone", "plan", "run", "report", "unfinished"], "default": "plan"},
     "zone": {"type": "str", "default": ""},
     "host": {"type": "str", "default": ""},
     "instance": {"type": "str", "default": ""},
@@ -349,6 +350,11 @@ def main(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             planned = plan(request, asked, links, check=check_mode)
         return planned | {"history_text": compare_lines(reports(asked.history))}
     history = Path(params["history"]).expanduser() / request.topology.name
+    if params["phase"] == "alone":
+        with Links(request.topology.everyone, request.access) as links:
+            links.open()
+            with Lock(links, links.up):
+                return {"changed": False}
     if params["phase"] == "unfinished":
         return {"changed": False, "unfinished": [_to_do(files) for files in unfinished(history)]}
     if params["phase"] == "report":

@@ -18,11 +18,12 @@ from slotwright.drill.client import key_of
 from slotwright.drill.files import Files
 from slotwright.errors import Refused
 from slotwright.link.access import Access
+from slotwright.link.lock import Locked
 from slotwright.manager import drill
 from slotwright.manager.handover import Asked, hand_over
-from slotwright.manager.request import Request
+from slotwright.manager.request import Request, complete
 from tests.live.clusters import Site, start_site
-from tests.live.drills import Stage, described
+from tests.live.drills import Stage, arguments, described
 from tests.live.servers import Servers, wait_settled
 
 LOOPBACK = "127.60"
@@ -178,6 +179,35 @@ def test_a_zone_that_is_lost_while_slots_move_leaves_no_slot_open_and_loses_noth
     assert any("slots moved" in text for _, text in report["log"])
     assert stage.site.errors() == []
     assert keys_left(stage.site) == []
+
+
+@pytest.mark.soak
+def test_while_it_runs_another_controller_is_kept_out(stage: Stage) -> None:
+    seen: list[str] = []
+
+    def try_meanwhile() -> None:
+        time.sleep(7)
+        params = {**drill_arguments(stage), "phase": "alone"}
+        try:
+            drill.main(params, check_mode=False)
+        except Locked as locked:
+            seen.append(str(locked))
+
+    other = threading.Thread(target=try_meanwhile)
+    other.start()
+    stage.drill(instance="c2:7000", fault="kill", seconds=14.0)
+    other.join()
+    assert len(seen) == 1 and "another controller is at work on this cluster" in seen[0]
+    assert drill.main({**drill_arguments(stage), "phase": "alone"}, check_mode=False) == {"changed": False}
+
+
+def drill_arguments(stage: Stage) -> dict[str, Any]:
+    """As Ansible hands them to the module."""
+    instances = [
+        {"name": i.name, "host": i.host, "zone": i.zone, "address": i.address, "port": i.port}
+        for i in stage.request.topology.instances
+    ]
+    return {**complete({"name": "test", "instances": instances}), **arguments(stage.request, stage.directory)}
 
 
 def test_a_cluster_that_is_not_whole_is_refused(stage: Stage) -> None:
