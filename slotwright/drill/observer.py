@@ -16,6 +16,7 @@ from slotwright.link.connect import LinkDown, Links
 
 EVERY = 0.1  # seconds from one question to the next
 ANSWER = 0.5  # seconds after which a node counts as silent
+FRESH = 2  # seconds since a replica heard of its master
 AGAIN = 0.3  # seconds between two tries to reach a silent one
 _PINGS = re.compile(r"( \d+){2}(?= \d+ (?:connected|disconnected))")  # of CLUSTER NODES: they change all the time
 
@@ -82,7 +83,10 @@ class Observer:
         said = parse_info(replication)
         state = parse_info(info).get("cluster_state", "")
         nodes = "\n".join(sorted(_PINGS.sub("", nodes).splitlines()))
-        return state, nodes, f"{said.get('role')} {said.get('master_link_status', '')}"
+        # After a cut the link says up for as long as TCP waits for its next try. The clients write all the time.
+        heard = int(said.get("master_last_io_seconds_ago", "-1"))
+        link = said.get("master_link_status", "") if heard <= FRESH else "silent"
+        return state, nodes, f"{said.get('role')} {link}"
 
 
 def _sample(name: str, at: float, said: tuple[str, str, str] | None) -> Sample:

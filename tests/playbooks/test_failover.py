@@ -72,6 +72,7 @@ def start_cluster(servers: Servers, directory: Path, name: str = "cache", suffix
     return Cluster(site, (inventory(site, name, directory),))
 
 
+@pytest.mark.soak  # a minute; without plays: tests/live/test_handover.py
 def test_a_zone_is_shown_emptied_left_alone_and_restored(servers: Servers, tmp_path: Path) -> None:
     cluster = start_cluster(servers, tmp_path)
     first = cluster.site.roles()

@@ -41,6 +41,7 @@ def waves(said: str) -> list[tuple[str, int]]:
     return [(zone, len(names.split(", "))) for zone, names in found]
 
 
+@pytest.mark.soak  # three minutes and a half; without plays: tests/live/test_roll.py
 def test_what_can_be_set_live_is_and_what_cannot_comes_in_waves_and_twice_changes_nothing(site: Site) -> None:
     assert site.play("site.yml").status == 0
     before, roles = pids(site), sorted(role[0] for role in site.call("ROLE"))
